@@ -1,0 +1,84 @@
+//! Copy kernels: how packet bytes cross between shared and private memory.
+//!
+//! Sizes up to [`INLINE_MAX`] are copied inline with a handful of vector moves, as a call and its dispatch cost as
+//! much as the copy; longer ones go to the platform's `memcpy`, which nothing here would beat.
+#![allow(unsafe_code)] // raw copies are what this folder is for; callers prove both ranges
+
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod tests;
+
+use core::ptr::copy_nonoverlapping;
+
+/// Longest copy done inline, in bytes.
+pub const INLINE_MAX: usize = 256;
+
+/// Copies `len` bytes. Either side may be shared with a peer that writes at the same moment: the bytes are then a mix
+/// of old and new, which is the peer's loss, and they are not looked at here.
+///
+/// # Safety
+/// `src` is valid for reads and `dst` for writes of `len` bytes, and the two ranges do not overlap.
+#[inline(always)]
+pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: the caller's promise, passed on; each branch stays within `len`.
+    unsafe {
+        match len {
+            64 => copy_nonoverlapping(src, dst, 64),
+            33..=INLINE_MAX => copy_blocks(dst, src, len),
+            16..=32 => copy_ends::<16>(dst, src, len),
+            8..=15 => copy_ends::<8>(dst, src, len),
+            4..=7 => copy_ends::<4>(dst, src, len),
+            0..=3 => copy_tiny(dst, src, len),
+            _ => copy_nonoverlapping(src, dst, len),
+        }
+    }
+}
+
+/// `N <= len <= 2 * N`: the first and the last `N` bytes, which overlap in the middle.
+///
+/// # Safety
+/// As [`copy`], and `len` within that range.
+#[inline(always)]
+unsafe fn copy_ends<const N: usize>(dst: *mut u8, src: *const u8, len: usize) {
+    // SAFETY: N <= len, so both N-byte ranges lie within the caller's `len` bytes.
+    unsafe {
+        copy_nonoverlapping(src, dst, N);
+        copy_nonoverlapping(src.add(len - N), dst.add(len - N), N);
+    }
+}
+
+/// `32 < len <= INLINE_MAX`: whole 32-byte blocks, then the last 32 bytes, which overlap the block before.
+///
+/// # Safety
+/// As [`copy`], and `len` within that range.
+#[inline(always)]
+unsafe fn copy_blocks(dst: *mut u8, src: *const u8, len: usize) {
+    let last = len - 32;
+    let mut at = 0;
+    // SAFETY: at + 32 <= last + 32 == len in every step, and so for the last block.
+    unsafe {
+        while at < last {
+            copy_nonoverlapping(src.add(at), dst.add(at), 32);
+            at += 32;
+        }
+        copy_nonoverlapping(src.add(last), dst.add(last), 32);
+    }
+}
+
+/// `len <= 3`: no branch a byte, as all three stores may hit the same byte.
+///
+/// # Safety
+/// As [`copy`], and `len` within that range.
+#[inline(always)]
+unsafe fn copy_tiny(dst: *mut u8, src: *const u8, len: usize) {
+    if len == 0 {
+        return;
+    }
+    // SAFETY: 0 < len <= 3, so 0, len / 2 and len - 1 are all below len.
+    unsafe {
+        for at in [0, len / 2, len - 1] {
+            dst.add(at).write(src.add(at).read());
+        }
+    }
+}

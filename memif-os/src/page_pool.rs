@@ -91,7 +91,7 @@ impl PagePool {
         let index = self.free_list().pop()?;
         // SAFETY: index < blocks, and `dimensions` made sure that blocks * stride bytes fit the mapping.
         let start = unsafe { self.memory.start().add(index * self.stride) };
-        Some(Block { start, index, pool: Arc::clone(self) })
+        Some(Block { start, len: self.block_len, index, pool: Arc::clone(self) })
     }
 
     /// Size of each block in bytes.
@@ -127,6 +127,8 @@ impl PagePool {
 /// One block of a [`PagePool`], aligned to [`BLOCK_ALIGN`]. Goes back to its pool on drop.
 pub struct Block {
     start: NonNull<u8>,
+    /// The pool's `block_len`, here so that slicing does not follow the Arc.
+    len: usize,
     index: usize,
     pool: Arc<PagePool>,
 }
@@ -140,17 +142,17 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `start` points to `block_len` initialised bytes of the pool's mapping, which the Arc keeps
+        // SAFETY: `start` points to `len` initialised bytes of the pool's mapping, which the Arc keeps
         // alive. The index is in this block alone, so only `deref_mut`, which needs `&mut self`, can write
         // them.
-        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.pool.block_len) }
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl DerefMut for Block {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`; `&mut self` makes this the only access.
-        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.pool.block_len) }
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 

@@ -52,14 +52,16 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts a packet of `bytes` bytes.
     #[inline(always)]
-    pub(crate) fn count(&mut self, bytes: usize) {
+    pub fn count(&mut self, bytes: usize) {
         self.packets += 1;
         self.bytes += bytes as u64;
     }
 
+    /// Counts a packet that was dropped.
     #[cold]
-    pub(crate) fn drop(&mut self, reason: DropReason) {
+    pub fn count_drop(&mut self, reason: DropReason) {
         self.dropped += 1;
         if let Some(count) = self.drops.get_mut(reason.index()) {
             *count += 1;
@@ -93,7 +95,7 @@ pub(crate) fn take<'m, R: RingMemory, S: PacketSink>(
                 let Some(packet) = sink.push(span.len()) else { break };
                 tally.count(span.copy_to(packet));
             }
-            Err(reason) => tally.drop(reason),
+            Err(reason) => tally.count_drop(reason),
         }
         index = index.wrapping_add(1);
     }
@@ -132,7 +134,7 @@ fn take_chain<'m, R: RingMemory, S: PacketSink>(
         _ => Err(DropReason::Oversized),
     });
     if let Err(reason) = verdict {
-        tally.drop(reason);
+        tally.count_drop(reason);
         return Some(next);
     }
     let mut packet = sink.push(bytes)?;
@@ -205,7 +207,7 @@ pub(crate) fn place<O: Outlet, P: PacketSource + ?Sized>(
     while done < count {
         let packet = source.packet(done);
         if packet.is_empty() || packet.len() > MAX_PACKET_SIZE {
-            tally.drop(if packet.is_empty() { DropReason::Empty } else { DropReason::Oversized });
+            tally.count_drop(if packet.is_empty() { DropReason::Empty } else { DropReason::Oversized });
             done += 1;
             continue;
         }
@@ -226,12 +228,12 @@ pub(crate) fn place<O: Outlet, P: PacketSource + ?Sized>(
                 }
                 Chained::RingFull => break,
                 Chained::Dropped { next, reason } => {
-                    tally.drop(reason);
+                    tally.count_drop(reason);
                     index = next;
                 }
             },
             Err(reason) => {
-                tally.drop(reason);
+                tally.count_drop(reason);
                 index = skip(outlet, index);
             }
         }

@@ -25,7 +25,11 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, Ordering, compiler_fence, fence};
+#[cfg(not(loom))]
+use core::sync::atomic::fence;
+use core::sync::atomic::{AtomicU16, Ordering, compiler_fence};
+#[cfg(loom)]
+use loom::sync::atomic::fence;
 
 use volatile::VolatilePtr;
 use zerocopy::transmute;

@@ -125,6 +125,11 @@ impl<R: RingMemory> TailReceiver<R> {
         self.give_back(false);
     }
 
+    /// Gives every slot that we are done with back to the slave.
+    pub fn give_back_all(&mut self) {
+        self.0.publish();
+    }
+
     /// Publishes in lots: each store takes the tail's cache line from the slave, so not one a burst. An idle poll gives
     /// all back, as the slave may be waiting for the last slot of the ring.
     #[inline(always)]

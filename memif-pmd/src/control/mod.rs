@@ -1,0 +1,362 @@
+//! The control plane: sockets, handshakes, reconnection. Nothing here is on the path of a packet.
+//!
+//! [`Memif`] polls by itself on a thread of its own ([`Memif::start`]), or is polled: through one file descriptor
+//! ([`Memif::new`], [`Memif::poll`]), or through each of its descriptors in somebody's event loop
+//! ([`Memif::with_registry`], [`Memif::handle_fd`]). All forms drive the same state, one event at a time under one lock
+//! that data threads never take; events are reported after it is released.
+
+mod connection;
+mod listener;
+mod state;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use memif_os::event::{Epoll, Event as Ready, EventFd, Interest};
+use memif_ring::fault::PeerFault;
+
+use crate::config::InterfaceBuilder;
+use crate::error::{Disconnect, Error};
+pub(crate) use state::InterfaceState;
+use state::{Notice, State};
+
+/// What happens to an interface; see [`InterfaceBuilder::on_event`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The link is up: packets may flow.
+    Connected,
+    /// The link is down, and why.
+    Disconnected(Disconnect),
+    /// An attempt at a link failed before it was up, and why. A slave tries again.
+    ConnectFailed(Disconnect),
+    /// The peer rang: this receive queue may have packets ([`InterfaceBuilder::notify_interrupts`]).
+    Interrupt {
+        /// Index of the queue.
+        queue: u16,
+    },
+}
+
+/// What [`Memif::poll`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// Handled this many file descriptors that were ready.
+    Handled(usize),
+    /// Nothing happened in the time given.
+    TimedOut,
+    /// [`Waker::cancel`] was called.
+    Cancelled,
+}
+
+/// Somebody's event loop, told which file descriptors to watch for reading.
+///
+/// Called with the control plane's lock held: it must not call back into the interfaces of the same [`Memif`].
+pub trait FdRegistry: Send {
+    /// Watch `fd` for reading from now on, and call [`Memif::handle_fd`] whenever it is ready.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being watched; the call that needed it fails.
+    fn watch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Stop watching `fd`, which is about to be closed.
+    fn unwatch(&mut self, fd: BorrowedFd<'_>);
+}
+
+/// The registry of a control plane that polls by itself.
+struct OwnEpoll(Arc<Epoll>);
+
+impl FdRegistry for OwnEpoll {
+    fn watch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.add(fd, token(fd.as_raw_fd()), Interest::READ)
+    }
+
+    fn unwatch(&mut self, fd: BorrowedFd<'_>) {
+        let _ = self.0.delete(fd); // it is going away in any case
+    }
+}
+
+fn token(fd: RawFd) -> u64 {
+    u64::from(fd.unsigned_abs())
+}
+
+/// Ring faults that data threads met, on their way to the control plane.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    waker: EventFd,
+    faults: Mutex<Vec<RingFault>>,
+}
+
+/// A peer broke the ring of an interface while its slots had this epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingFault {
+    pub(crate) owner: u64,
+    pub(crate) epoch: u64,
+    pub(crate) fault: PeerFault,
+}
+
+impl Reports {
+    pub(crate) fn fault(&self, owner: u64, epoch: u64, fault: PeerFault) {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(RingFault { owner, epoch, fault });
+        self.wake();
+    }
+
+    fn take(&self) -> Vec<RingFault> {
+        std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn wake(&self) {
+        let _ = self.waker.signal(); // a full counter wakes as well
+    }
+}
+
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    reports: Arc<Reports>,
+    epoll: Option<Arc<Epoll>>,
+    /// Notified when a link comes or goes or an attempt fails.
+    changed: Condvar,
+    threaded: AtomicBool,
+    stop: AtomicBool,
+    cancel: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // State is changed in small steps that do not panic; handlers run without the lock
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `change` under the lock, then reports what came of it.
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        state.rearm_timer();
+        let notices = state.take_notices();
+        drop(state);
+        if !notices.is_empty() {
+            self.changed.notify_all();
+        }
+        for Notice { handler, event } in notices {
+            if let Some(handler) = handler {
+                handler(&event);
+            }
+        }
+        result
+    }
+
+    fn poll(&self, timeout: Option<Duration>) -> Result<Polled, Error> {
+        let Some(epoll) = &self.epoll else { return Ok(Polled::TimedOut) };
+        if self.cancel.swap(false, Ordering::AcqRel) {
+            return Ok(Polled::Cancelled);
+        }
+        let mut ready = [Ready::NONE; 64];
+        let count = epoll.wait(&mut ready, timeout).map_err(Error::system("epoll_wait"))?;
+        for event in ready.iter().take(count) {
+            self.handle_fd(RawFd::try_from(event.token()).unwrap_or(-1));
+        }
+        // AcqRel: pairs with the Release in `cancel`
+        if self.cancel.swap(false, Ordering::AcqRel) {
+            return Ok(Polled::Cancelled);
+        }
+        Ok(if count == 0 { Polled::TimedOut } else { Polled::Handled(count) })
+    }
+
+    fn handle_fd(&self, fd: RawFd) {
+        self.with(|state| state.handle_fd(fd));
+    }
+
+    /// Waits until `done` gives something or the time is over; drives the control plane if nobody else does.
+    pub(crate) fn wait_for<T>(
+        &self,
+        timeout: Option<Duration>,
+        mut done: impl FnMut(&State) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let mut state = self.lock();
+            if let Some(found) = done(&state) {
+                return Ok(Some(found));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            // bounded, so that a control plane whose thread ended is noticed
+            let step = left.unwrap_or(Duration::MAX).min(Duration::from_millis(500));
+            if self.threaded.load(Ordering::Acquire) {
+                state = self.changed.wait_timeout(state, step).unwrap_or_else(PoisonError::into_inner).0;
+                drop(state);
+            } else {
+                drop(state);
+                self.poll(Some(step))?;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// The control plane. Dropping it ends all links, frees everything and leaves its interfaces dead.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let memif = memif_pmd::Memif::start()?;
+/// let master = memif.interface("@hello").master().open()?;
+/// let slave = memif.interface("@hello").slave().open()?;
+/// slave.wait_up(Some(Duration::from_secs(10)))?;
+///
+/// let (mut tx, mut rx) = (slave.tx(0)?, master.rx(0)?);
+/// let mut burst = memif_pmd::Burst::new(64)?;
+/// burst.push(b"hello");
+/// tx.send(&mut burst);
+/// while rx.receive(&mut burst) == 0 {}
+/// assert_eq!(burst.get(0), Some(&b"hello"[..]));
+/// # Ok::<(), memif_pmd::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Memif {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Memif {
+    /// A control plane that runs on a thread of its own, which sleeps unless something happens.
+    ///
+    /// # Errors
+    /// The kernel refuses a thread or a descriptor.
+    pub fn start() -> Result<Self, Error> {
+        let mut memif = Self::new()?;
+        let shared = Arc::clone(&memif.shared);
+        shared.threaded.store(true, Ordering::Release);
+        let thread = thread::Builder::new().name("memif-control".into());
+        memif.thread = Some(thread.spawn(move || run(&shared)).map_err(Error::system("thread"))?);
+        Ok(memif)
+    }
+
+    /// A control plane that does nothing until [`Memif::poll`]. In an event loop, poll it without waiting whenever its
+    /// file descriptor ([`AsFd`]) is readable.
+    ///
+    /// # Errors
+    /// The kernel refuses a descriptor.
+    pub fn new() -> Result<Self, Error> {
+        let epoll = Arc::new(Epoll::new().map_err(Error::system("epoll_create"))?);
+        Self::assemble(Box::new(OwnEpoll(Arc::clone(&epoll))), Some(epoll))
+    }
+
+    /// A control plane whose descriptors somebody else watches, each on its own: `registry` is told of them, and
+    /// [`Memif::handle_fd`] is called when one is ready.
+    ///
+    /// # Errors
+    /// The kernel refuses a descriptor, or the registry does.
+    pub fn with_registry(registry: impl FdRegistry + 'static) -> Result<Self, Error> {
+        Self::assemble(Box::new(registry), None)
+    }
+
+    fn assemble(registry: Box<dyn FdRegistry>, epoll: Option<Arc<Epoll>>) -> Result<Self, Error> {
+        let waker = EventFd::new().map_err(Error::system("eventfd"))?;
+        let reports = Arc::new(Reports { waker, faults: Mutex::default() });
+        let state = State::new(registry, &reports)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            reports,
+            epoll,
+            changed: Condvar::new(),
+            threaded: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            cancel: AtomicBool::new(false),
+        });
+        Ok(Self { shared, thread: None })
+    }
+
+    /// Begins an interface on a socket: a path of up to 107 bytes, or `@` and a name in the abstract namespace, which
+    /// is open to every process of the network namespace.
+    pub fn interface(&self, socket: impl Into<String>) -> InterfaceBuilder<'_> {
+        InterfaceBuilder::new(self, socket)
+    }
+
+    /// Handles what is ready, waiting for up to `timeout` for something to be; `None` waits without limit. Event
+    /// handlers run in here. Of no use after [`Memif::start`], whose thread does this.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn poll(&self, timeout: Option<Duration>) -> Result<Polled, Error> {
+        self.shared.poll(timeout)
+    }
+
+    /// Handles one descriptor that was ready ([`Memif::with_registry`]). One that is not ours, or no longer, is
+    /// ignored.
+    pub fn handle_fd(&self, fd: RawFd) {
+        self.shared.handle_fd(fd);
+    }
+
+    /// What ends a [`Memif::poll`] from another thread.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker { shared: Arc::clone(&self.shared) }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+/// The file descriptor of the control plane's own epoll, readable when [`Memif::poll`] has something to do; of a control
+/// plane with a registry, the one that wakes it.
+impl AsFd for Memif {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.shared.epoll {
+            Some(epoll) => epoll.as_fd(),
+            None => self.shared.reports.waker.as_fd(),
+        }
+    }
+}
+
+impl Drop for Memif {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.reports.wake();
+        if let Some(thread) = self.thread.take() {
+            // an event handler may own the last Memif: its thread cannot wait for itself
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join(); // it has nothing to tell
+            }
+        }
+        self.shared.with(State::shut_down);
+    }
+}
+
+fn run(shared: &Shared) {
+    // Acquire: pairs with the Release in drop
+    while !shared.stop.load(Ordering::Acquire) {
+        if let Err(error) = shared.poll(None) {
+            tracing::error!(%error, "control plane stopped");
+            break;
+        }
+    }
+    shared.threaded.store(false, Ordering::Release);
+}
+
+/// Ends a [`Memif::poll`] from any thread.
+#[derive(Clone, Debug)]
+pub struct Waker {
+    shared: Arc<Shared>,
+}
+
+impl Waker {
+    /// The running poll, or else the next one, returns [`Polled::Cancelled`].
+    pub fn cancel(&self) {
+        // Release: pairs with the AcqRel in `poll`
+        self.shared.cancel.store(true, Ordering::Release);
+        self.shared.reports.wake();
+    }
+}

@@ -1,0 +1,445 @@
+//! What the control plane knows: its interfaces, listeners, connections and timers, and what each descriptor is for.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use memif_os::event::TimerFd;
+use memif_os::seqpacket::{Channel, SocketAddress};
+use memif_ring::fault::FaultKind;
+use memif_ring::message::Name;
+use memif_ring::shm::wake_fence;
+
+use super::connection::Connection;
+use super::listener::Listening;
+use super::{Event, FdRegistry, Reports};
+use crate::config::{Config, EventHandler, Role, RxMode};
+use crate::error::{Disconnect, Error};
+use crate::link::{Attached, Link, LinkRing, RxSide, TxSide, rx_direction, tx_direction};
+use crate::queue::Slot;
+use crate::stats::{Details, QueueDetails};
+
+/// What a watched descriptor is for.
+#[derive(Clone, Debug)]
+enum Source {
+    Waker,
+    Timer,
+    Listener(SocketAddress),
+    Connection,
+    Interrupt { owner: u64, queue: u16 },
+}
+
+/// An event on its way to its handler, once the lock is released.
+pub(crate) struct Notice {
+    pub(crate) handler: Option<EventHandler>,
+    pub(crate) event: Event,
+}
+
+/// One interface: its configuration, its queues, and its link while there is one.
+pub(crate) struct InterfaceState {
+    pub(crate) config: Config,
+    rx: Vec<Arc<Slot<RxSide>>>,
+    tx: Vec<Arc<Slot<TxSide>>>,
+    /// The connection that claims the interface, up or on its way.
+    pub(crate) connection: Option<RawFd>,
+    link: Option<Arc<Link>>,
+    /// When a slave without a connection tries next.
+    retry_at: Option<Instant>,
+    peer_name: Name,
+    peer_app_name: Name,
+    connects: u64,
+    faults: [u64; FaultKind::ALL.len()],
+    pub(crate) last_disconnect: Option<Disconnect>,
+}
+
+impl InterfaceState {
+    pub(crate) fn is_up(&self) -> bool {
+        self.link.is_some()
+    }
+
+    pub(crate) fn rx_slot(&self, index: u16) -> Option<&Arc<Slot<RxSide>>> {
+        self.rx.get(usize::from(index))
+    }
+
+    pub(crate) fn tx_slot(&self, index: u16) -> Option<&Arc<Slot<TxSide>>> {
+        self.tx.get(usize::from(index))
+    }
+
+    /// Whether a fault that a data thread met belongs to the present link.
+    fn has_epoch(&self, epoch: u64) -> bool {
+        self.rx.first().is_some_and(|slot| slot.epoch() == epoch)
+    }
+
+    pub(super) fn count_fault(&mut self, reason: &Disconnect) {
+        if let Disconnect::Fault(fault) = reason
+            && let Some(count) = self.faults.get_mut(fault.kind().index())
+        {
+            *count += 1;
+        }
+    }
+
+    /// Hands the link to the data threads. Every queue's epoch moves, also of those that have no ring.
+    fn install(&self, attached: Attached) -> Arc<Link> {
+        let Attached { link, rx, tx } = attached;
+        let (mut rx, mut tx) = (rx.into_iter(), tx.into_iter());
+        for slot in &self.rx {
+            match rx.next() {
+                Some(queue) => {
+                    // the receiver says what it wants, whatever the flag was before
+                    queue.side.ring().mask_interrupts(slot.mode() != RxMode::Interrupt);
+                    slot.install(queue);
+                }
+                None => slot.clear(),
+            }
+        }
+        for slot in &self.tx {
+            match tx.next() {
+                Some(queue) => slot.install(queue),
+                None => slot.clear(),
+            }
+        }
+        link
+    }
+
+    fn clear_queues(&self) {
+        self.rx.iter().for_each(|slot| slot.clear());
+        self.tx.iter().for_each(|slot| slot.clear());
+    }
+}
+
+pub(crate) struct State {
+    registry: Box<dyn FdRegistry>,
+    sources: HashMap<RawFd, Source>,
+    pub(super) listeners: HashMap<SocketAddress, Listening>,
+    pub(super) interfaces: HashMap<u64, InterfaceState>,
+    pub(super) connections: HashMap<RawFd, Connection>,
+    reports: Arc<Reports>,
+    timer: TimerFd,
+    notices: Vec<Notice>,
+    next_key: u64,
+    closed: bool,
+}
+
+impl State {
+    pub(super) fn new(registry: Box<dyn FdRegistry>, reports: &Arc<Reports>) -> Result<Self, Error> {
+        let timer = TimerFd::new().map_err(Error::system("timerfd"))?;
+        let mut state = Self {
+            registry,
+            sources: HashMap::new(),
+            listeners: HashMap::new(),
+            interfaces: HashMap::new(),
+            connections: HashMap::new(),
+            reports: Arc::clone(reports),
+            timer,
+            notices: Vec::new(),
+            next_key: 0,
+            closed: false,
+        };
+        state.registry.watch(reports.waker.as_fd()).map_err(Error::system("watching the waker"))?;
+        state.sources.insert(reports.waker.as_fd().as_raw_fd(), Source::Waker);
+        state.registry.watch(state.timer.as_fd()).map_err(Error::system("watching the timer"))?;
+        state.sources.insert(state.timer.as_fd().as_raw_fd(), Source::Timer);
+        Ok(state)
+    }
+
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    pub(crate) fn interface(&self, key: u64) -> Option<&InterfaceState> {
+        self.interfaces.get(&key)
+    }
+
+    /// Makes an interface: listens for a master, tries at once for a slave.
+    pub(crate) fn open(&mut self, config: Config) -> Result<u64, Error> {
+        if self.closed {
+            return Err(Error::Deleted);
+        }
+        let key = self.next_key;
+        self.next_key += 1;
+        if config.role == Role::Master {
+            self.listen(key, &config)?;
+        }
+        let slots = |count| 0..count;
+        let (mode, reports) = (config.rx_mode, &self.reports);
+        let interface = InterfaceState {
+            rx: slots(config.rx_queues).map(|index| Slot::new(index, mode, reports, key)).collect(),
+            tx: slots(config.tx_queues).map(|index| Slot::new(index, mode, reports, key)).collect(),
+            connection: None,
+            link: None,
+            retry_at: None,
+            peer_name: Name::from_field([0; 32]),
+            peer_app_name: Name::from_field([0; 32]),
+            connects: 0,
+            faults: [0; FaultKind::ALL.len()],
+            last_disconnect: None,
+            config,
+        };
+        let slave = interface.config.role == Role::Slave;
+        self.interfaces.insert(key, interface);
+        if slave {
+            self.connect(key);
+        }
+        Ok(key)
+    }
+
+    /// Ends an interface for good.
+    pub(crate) fn delete(&mut self, key: u64) {
+        if let Some(fd) = self.interfaces.get(&key).and_then(|interface| interface.connection) {
+            self.hang_up(fd, Disconnect::Local("the interface was deleted"));
+        }
+        let Some(interface) = self.interfaces.remove(&key) else { return };
+        if interface.config.role == Role::Master {
+            self.stop_listening(&interface.config);
+        }
+    }
+
+    pub(super) fn shut_down(&mut self) {
+        self.closed = true;
+        let keys: Vec<_> = self.interfaces.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.delete(key));
+        self.registry.unwatch(self.timer.as_fd());
+        self.registry.unwatch(self.reports.waker.as_fd());
+        self.sources.clear();
+    }
+
+    /// Does what a ready descriptor asks for.
+    pub(super) fn handle_fd(&mut self, fd: RawFd) {
+        match self.sources.get(&fd).cloned() {
+            Some(Source::Waker) => {
+                let _ = self.reports.waker.drain(); // readiness is all it says
+                self.take_reports();
+            }
+            Some(Source::Timer) => {
+                let _ = self.timer.drain(); // readiness is all it says
+                self.on_timer(Instant::now());
+            }
+            Some(Source::Listener(address)) => self.accept(&address),
+            Some(Source::Connection) => self.read(fd),
+            Some(Source::Interrupt { owner, queue }) => self.on_interrupt(owner, queue),
+            None => {}
+        }
+    }
+
+    fn take_reports(&mut self) {
+        for report in self.reports.take() {
+            let interface = self.interfaces.get(&report.owner);
+            let connection = interface.filter(|i| i.has_epoch(report.epoch)).and_then(|i| i.connection);
+            if let Some(fd) = connection {
+                self.hang_up(fd, Disconnect::Fault(report.fault));
+            }
+        }
+    }
+
+    fn on_interrupt(&mut self, owner: u64, queue: u16) {
+        let Some(interface) = self.interfaces.get(&owner) else { return };
+        let direction = rx_direction(interface.config.role);
+        if let Some(ring) = interface.link.as_ref().and_then(|link| link.ring(direction, queue)) {
+            let _ = ring.event.drain(); // before the handler receives, so that no ring is lost
+            self.notify(owner, Event::Interrupt { queue });
+        }
+    }
+
+    /// When something must happen by itself.
+    fn next_deadline(&self) -> Option<Instant> {
+        let handshakes = self.connections.values().filter_map(|connection| connection.deadline);
+        let retries = self.interfaces.values().filter_map(|interface| interface.retry_at);
+        let pauses = self.listeners.values().filter_map(|listening| listening.paused_until);
+        handshakes.chain(retries).chain(pauses).min()
+    }
+
+    pub(super) fn rearm_timer(&mut self) {
+        let now = Instant::now();
+        let after = self.next_deadline().map(|deadline| {
+            // zero would disarm it
+            deadline.saturating_duration_since(now).max(std::time::Duration::from_micros(1))
+        });
+        if let Err(error) = self.timer.set(after) {
+            tracing::error!(%error, "cannot set the control plane's timer");
+        }
+    }
+
+    fn on_timer(&mut self, now: Instant) {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let late = self.connections.iter().filter(|(_, connection)| due(connection.deadline));
+        let late: Vec<_> = late.map(|(fd, connection)| (*fd, connection.timeout())).collect();
+        for (fd, fault) in late {
+            self.hang_up(fd, Disconnect::Fault(fault));
+        }
+        let waiting = self.interfaces.iter().filter(|(_, interface)| due(interface.retry_at));
+        let waiting: Vec<_> = waiting.map(|(key, _)| *key).collect();
+        for key in waiting {
+            self.connect(key);
+        }
+        self.resume_listeners(now);
+    }
+
+    /// A slave tries to reach its master.
+    fn connect(&mut self, key: u64) {
+        let Some(interface) = self.interfaces.get_mut(&key) else { return };
+        interface.retry_at = None;
+        let attempt = Channel::connect(&interface.config.socket)
+            .map_err(|error| Disconnect::Failed(error.to_string()))
+            .and_then(|channel| Connection::to_master(channel, key, &interface.config))
+            .and_then(|connection| self.add_connection(connection));
+        let Some(interface) = self.interfaces.get_mut(&key) else { return };
+        match attempt {
+            Ok(fd) => interface.connection = Some(fd),
+            Err(reason) => {
+                interface.retry_at = Some(Instant::now() + interface.config.reconnect);
+                let repeated = interface.last_disconnect.as_ref() == Some(&reason);
+                interface.last_disconnect = Some(reason.clone());
+                if !repeated {
+                    self.notify(key, Event::ConnectFailed(reason));
+                }
+            }
+        }
+    }
+
+    pub(super) fn add_connection(&mut self, connection: Connection) -> Result<RawFd, Disconnect> {
+        let fd = connection.channel.as_fd().as_raw_fd();
+        self.watch(connection.channel.as_fd(), Source::Connection)?;
+        self.connections.insert(fd, connection);
+        Ok(fd)
+    }
+
+    pub(super) fn watch_listener(&mut self, address: &SocketAddress) -> Result<(), Error> {
+        let Some(listening) = self.listeners.get(address) else { return Ok(()) };
+        let fd = listening.listener.as_fd();
+        self.registry.watch(fd).map_err(Error::system("watching the listener"))?;
+        self.sources.insert(fd.as_raw_fd(), Source::Listener(address.clone()));
+        Ok(())
+    }
+
+    fn watch(&mut self, fd: std::os::fd::BorrowedFd<'_>, source: Source) -> Result<(), Disconnect> {
+        self.registry
+            .watch(fd)
+            .map_err(|error| Disconnect::Failed(format!("watching a descriptor: {error}")))?;
+        self.sources.insert(fd.as_raw_fd(), source);
+        Ok(())
+    }
+
+    pub(super) fn unwatch(&mut self, fd: std::os::fd::BorrowedFd<'_>) {
+        self.sources.remove(&fd.as_raw_fd());
+        self.registry.unwatch(fd);
+    }
+
+    /// The link of an interface is up.
+    pub(super) fn link_up(
+        &mut self,
+        key: u64,
+        attached: Attached,
+        peer_name: Name,
+        peer_app_name: Name,
+    ) -> Result<(), Disconnect> {
+        let Some(interface) = self.interfaces.get_mut(&key) else {
+            return Err(Disconnect::Local("the interface was deleted"));
+        };
+        let link = interface.install(attached);
+        interface.link = Some(Arc::clone(&link));
+        interface.peer_name = peer_name;
+        interface.peer_app_name = peer_app_name;
+        interface.connects += 1;
+        tracing::info!(interface = %interface.config.name, peer = %peer_name, "link up");
+        if interface.config.notify_interrupts {
+            let direction = rx_direction(interface.config.role);
+            for ring in link.rings.iter().filter(|ring| ring.direction == direction) {
+                self.watch(ring.event.as_fd(), Source::Interrupt { owner: key, queue: ring.index })?;
+            }
+        }
+        self.notify(key, Event::Connected);
+        Ok(())
+    }
+
+    /// The connection of an interface is gone, and with it the link if it was up.
+    pub(super) fn link_down(&mut self, key: u64, reason: Disconnect) {
+        let Some(interface) = self.interfaces.get_mut(&key) else { return };
+        interface.connection = None;
+        interface.clear_queues();
+        interface.count_fault(&reason);
+        let link = interface.link.take();
+        interface.peer_name = Name::from_field([0; 32]);
+        interface.peer_app_name = Name::from_field([0; 32]);
+        interface.last_disconnect = Some(reason.clone());
+        if interface.config.role == Role::Slave {
+            interface.retry_at = Some(Instant::now() + interface.config.reconnect);
+        }
+        match &reason {
+            Disconnect::Fault(fault) => {
+                tracing::warn!(interface = %interface.config.name, kind = fault.kind().name(), %reason, "peer fault");
+            }
+            _ => tracing::info!(interface = %interface.config.name, %reason, "link down"),
+        }
+        let watched = interface.config.notify_interrupts;
+        let Some(link) = link else {
+            return self.notify(key, Event::ConnectFailed(reason));
+        };
+        for ring in &link.rings {
+            if watched && self.sources.contains_key(&ring.event.as_fd().as_raw_fd()) {
+                self.unwatch(ring.event.as_fd());
+            }
+            // a peer may have filled the counter to hold up a thread of ours that rings it
+            let _ = ring.event.drain();
+        }
+        self.notify(key, Event::Disconnected(reason));
+    }
+
+    fn notify(&mut self, key: u64, event: Event) {
+        if let Some(interface) = self.interfaces.get(&key) {
+            self.notices.push(Notice { handler: interface.config.on_event.clone(), event });
+        }
+    }
+
+    /// Changes a receive queue's mode from outside its data thread. Whoever waits is woken once, to look.
+    pub(crate) fn set_rx_mode(&self, key: u64, queue: u16, mode: RxMode) -> Result<(), Error> {
+        let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
+        let count = interface.config.rx_queues;
+        let no_queue = Error::NoSuchQueue { direction: "rx", index: queue, count };
+        interface.rx_slot(queue).ok_or(no_queue)?.set_mode(mode);
+        let direction = rx_direction(interface.config.role);
+        if let Some(ring) = interface.link.as_ref().and_then(|link| link.ring(direction, queue)) {
+            ring.mask_interrupts(mode != RxMode::Interrupt);
+            wake_fence();
+            let _ = ring.event.signal(); // a full counter wakes as well
+        }
+        Ok(())
+    }
+
+    pub(crate) fn details(&self, key: u64) -> Result<Details, Error> {
+        let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
+        let config = &interface.config;
+        let ring = |direction, index| {
+            interface.link.as_ref().and_then(|link| link.ring(direction, index)).map(LinkRing::details)
+        };
+        let rx = interface.rx.iter().map(|slot| QueueDetails {
+            index: slot.index(),
+            stats: slot.counters.read(),
+            rx_mode: slot.mode(),
+            ring: ring(rx_direction(config.role), slot.index()),
+        });
+        let tx = interface.tx.iter().map(|slot| QueueDetails {
+            index: slot.index(),
+            stats: slot.counters.read(),
+            rx_mode: slot.mode(),
+            ring: ring(tx_direction(config.role), slot.index()),
+        });
+        Ok(Details {
+            name: config.name,
+            app_name: config.app_name,
+            peer_name: interface.peer_name,
+            peer_app_name: interface.peer_app_name,
+            id: config.id,
+            role: config.role,
+            mode: config.mode,
+            socket: config.socket.to_string(),
+            link_up: interface.is_up(),
+            connects: interface.connects,
+            last_disconnect: interface.last_disconnect.clone(),
+            faults: interface.faults,
+            regions: interface.link.as_ref().map(|link| link.region_details()).unwrap_or_default(),
+            rx: rx.collect(),
+            tx: tx.collect(),
+        })
+    }
+}

@@ -1,0 +1,411 @@
+//! One link: its shared memory, mapped and checked, and the sides of its rings.
+//!
+//! A [`Link`] is immutable and lives for as long as anyone holds it: a data thread that still uses a ring keeps its
+//! memory mapped, whatever became of the peer.
+#![allow(unsafe_code)] // hands mapped memory to memif-ring, which trusts its length
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use memif_os::event::EventFd;
+use memif_os::region_file::{PeerRegion, RegionError, RegionFile, SealState, ShrinkSeal};
+use memif_ring::fault::PeerFault;
+use memif_ring::handshake::{FdToken, Negotiated};
+use memif_ring::head_side::{Buffers, HeadReceiver, HeadSender};
+use memif_ring::layout::{MAX_LOG2_RING_SIZE, RING_FLAG_MASK_INT, RING_HEADER_SIZE};
+use memif_ring::message::Direction;
+use memif_ring::region::RegionMap;
+use memif_ring::shm::{Ring, RingError, RingMemory};
+use memif_ring::tail_side::{TailReceiver, TailSender};
+
+use crate::config::{Config, Role};
+use crate::error::{Disconnect, Error};
+use crate::stats::{RegionDetails, RingDetails};
+
+/// The receiving end of a ring.
+#[derive(Debug)]
+pub(crate) enum RxSide {
+    /// M2S.
+    Slave(HeadReceiver<Ring>),
+    /// S2M.
+    Master(TailReceiver<Ring>),
+}
+
+/// The sending end of a ring.
+#[derive(Debug)]
+pub(crate) enum TxSide {
+    /// S2M.
+    Slave(HeadSender<Ring>),
+    /// M2S.
+    Master(TailSender<Ring>),
+}
+
+/// One end of one ring, with what keeps it alive.
+#[derive(Debug)]
+pub(crate) struct QueueLink<S> {
+    pub(crate) side: S,
+    pub(crate) link: Arc<Link>,
+    pub(crate) event: Arc<EventFd>,
+}
+
+pub(crate) type RxLink = QueueLink<RxSide>;
+pub(crate) type TxLink = QueueLink<TxSide>;
+
+/// A link that is ready: its ends by queue, to be handed to the data threads.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(crate) link: Arc<Link>,
+    pub(crate) rx: Vec<RxLink>,
+    pub(crate) tx: Vec<TxLink>,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Own(RegionFile),
+    Peer(Vec<PeerRegion>),
+}
+
+/// A ring of the link, for those who only look, and the eventfd that wakes its receiver.
+#[derive(Debug)]
+pub(crate) struct LinkRing {
+    pub(crate) direction: Direction,
+    pub(crate) index: u16,
+    region: u16,
+    buffer_size: u32,
+    ring: Ring,
+    pub(crate) event: Arc<EventFd>,
+}
+
+impl LinkRing {
+    pub(crate) fn details(&self) -> RingDetails {
+        RingDetails {
+            size: self.ring.size().into(),
+            head: self.ring.head(),
+            tail: self.ring.tail(),
+            flags: if self.ring.interrupts_masked() { RING_FLAG_MASK_INT } else { 0 },
+            region: self.region,
+            buffer_size: self.buffer_size,
+        }
+    }
+
+    pub(crate) fn mask_interrupts(&self, masked: bool) {
+        self.ring.mask_interrupts(masked);
+    }
+}
+
+/// The shared memory of one link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) regions: RegionMap,
+    pub(crate) rings: Vec<LinkRing>,
+    // last, so that nothing above outlives the mappings
+    memory: Memory,
+}
+
+impl Link {
+    pub(crate) fn ring(&self, direction: Direction, index: u16) -> Option<&LinkRing> {
+        self.rings.iter().find(|ring| ring.direction == direction && ring.index == index)
+    }
+
+    pub(crate) fn region_details(&self) -> Vec<RegionDetails> {
+        let details = |index: usize, size: usize, page: usize, sealed, fallback| RegionDetails {
+            index: u16::try_from(index).unwrap_or(u16::MAX),
+            size: size as u64,
+            page_size: page as u64,
+            sealed,
+            fallback,
+        };
+        match &self.memory {
+            Memory::Own(file) => {
+                let fallback = file.fallback().map(ToString::to_string);
+                vec![details(0, file.len(), file.page_size(), true, fallback)]
+            }
+            Memory::Peer(regions) => {
+                let sealed = |region: &PeerRegion| !matches!(region.shrink_seal(), SealState::Missing { .. });
+                let peers = regions.iter().enumerate();
+                peers.map(|(i, r)| details(i, r.len(), r.page_size(), sealed(r), None)).collect()
+            }
+        }
+    }
+}
+
+/// Bytes from one packet buffer to the next: an odd number of 128-byte units.
+///
+/// With a power of two the first lines of all buffers fall on a few cache sets and evict one another; an odd multiple
+/// spreads them over all. 128 rather than 64, as processors fetch lines in pairs: no two packets share a pair.
+const fn buffer_stride(capacity: u32) -> u32 {
+    let units = capacity.div_ceil(128);
+    128 * (units | 1)
+}
+
+/// A slave's memory while it is offered: nobody touches the rings before CONNECTED.
+#[derive(Debug)]
+pub(crate) struct SlaveMemory {
+    file: RegionFile,
+    agreed: Negotiated,
+    capacity: u32,
+    stride: u32,
+    first_buffer: u32,
+    s2m: Vec<OwnRing>,
+    m2s: Vec<OwnRing>,
+}
+
+#[derive(Debug)]
+struct OwnRing {
+    ring: Ring,
+    event: Arc<EventFd>,
+}
+
+impl SlaveMemory {
+    /// Allocates rings and buffers in one region, rings first.
+    pub(crate) fn allocate(config: &Config, agreed: Negotiated) -> Result<Self, Error> {
+        let capacity = config.buffer_size;
+        let stride = buffer_stride(capacity);
+        let rings = u64::from(agreed.s2m_rings()) + u64::from(agreed.m2s_rings());
+        let first = agreed.rings_size().next_multiple_of(4096);
+        let bytes = first + ((rings * u64::from(stride)) << agreed.log2_ring_size());
+        let too_much = || Error::TooMuchMemory { bytes };
+        let len = u32::try_from(bytes).map_err(|_| too_much())?;
+        let first_buffer = u32::try_from(first).map_err(|_| too_much())?;
+        let name = format!("memif {}", config.name);
+        let file = RegionFile::create(&name, len as usize, config.huge_pages)?;
+        let s2m = Self::make_rings(&file, &agreed, Direction::S2M, agreed.s2m_rings())?;
+        let m2s = Self::make_rings(&file, &agreed, Direction::M2S, agreed.m2s_rings())?;
+        Ok(Self { file, agreed, capacity, stride, first_buffer, s2m, m2s })
+    }
+
+    fn make_rings(
+        file: &RegionFile,
+        agreed: &Negotiated,
+        direction: Direction,
+        count: u16,
+    ) -> Result<Vec<OwnRing>, Error> {
+        let make = |index| {
+            let too_much = || Error::TooMuchMemory { bytes: agreed.rings_size() };
+            let offset = agreed.ring_offset(direction, index).ok_or_else(too_much)? as usize;
+            // SAFETY: the region begins with `agreed.rings_size()` bytes of rings, within which the offset lies with
+            // a whole ring behind it; the file stays mapped for as long as the ring is used, see `into_attached`.
+            let ring = unsafe { Ring::create(file.as_ptr().add(offset), agreed.log2_ring_size()) };
+            let ring = ring.map_err(|_| Error::RingSize { got: 1 << agreed.log2_ring_size() })?;
+            let event = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
+            Ok(OwnRing { ring, event })
+        };
+        (0..count).map(make).collect()
+    }
+
+    /// The descriptor that a message of the handshake carries.
+    pub(crate) fn fd(&self, token: FdToken) -> Option<BorrowedFd<'_>> {
+        match token {
+            FdToken::Region(0) => Some(self.file.as_fd()),
+            FdToken::Region(_) => None,
+            FdToken::Ring(direction, index) => {
+                let rings = if direction == Direction::S2M { &self.s2m } else { &self.m2s };
+                rings.get(usize::from(index)).map(|ring| ring.event.as_fd())
+            }
+        }
+    }
+
+    /// Sizes of the regions, in the order of their indices.
+    pub(crate) fn region_sizes(&self) -> [u64; 1] {
+        [self.file.len() as u64]
+    }
+
+    /// Where the buffers of a ring begin; rings count S2M first.
+    fn buffers(&self, place: u32) -> Buffers {
+        let ring_bytes = self.stride << self.agreed.log2_ring_size();
+        Buffers {
+            region: 0,
+            first: self.first_buffer + place * ring_bytes,
+            stride: self.stride,
+            capacity: self.capacity,
+        }
+    }
+
+    /// The link is up: builds our ends and posts all receive buffers.
+    pub(crate) fn into_attached(self) -> Attached {
+        let mut regions = RegionMap::new();
+        // SAFETY: the mapping has this length and lives in the link, next to the map.
+        unsafe { regions.push(self.file.as_ptr(), self.file.len()) };
+        let rx_buffers: Vec<_> =
+            (0..).zip(&self.m2s).map(|(i, _)| self.buffers(i + count(&self.s2m))).collect();
+        let tx_buffers: Vec<_> = (0..).zip(&self.s2m).map(|(i, _)| self.buffers(i)).collect();
+        let look = |direction, rings: &[OwnRing]| -> Vec<LinkRing> {
+            let looks = (0..).zip(rings).map(|(index, own)| LinkRing {
+                direction,
+                index,
+                region: 0,
+                buffer_size: self.capacity,
+                ring: own.ring.observer(),
+                event: Arc::clone(&own.event),
+            });
+            looks.collect()
+        };
+        let mut rings = look(Direction::S2M, &self.s2m);
+        rings.extend(look(Direction::M2S, &self.m2s));
+        let link = Arc::new(Link { regions, rings, memory: Memory::Own(self.file) });
+        let rx = self.m2s.into_iter().zip(rx_buffers).map(|(own, buffers)| {
+            let mut side = HeadReceiver::new(own.ring, buffers);
+            side.post();
+            QueueLink { side: RxSide::Slave(side), link: Arc::clone(&link), event: own.event }
+        });
+        let rx = rx.collect();
+        let tx = self.s2m.into_iter().zip(tx_buffers).map(|(own, buffers)| {
+            let side = TxSide::Slave(HeadSender::new(own.ring, buffers));
+            QueueLink { side, link: Arc::clone(&link), event: own.event }
+        });
+        let tx = tx.collect();
+        Attached { link, rx, tx }
+    }
+}
+
+fn count(rings: &[OwnRing]) -> u32 {
+    u32::try_from(rings.len()).unwrap_or(u32::MAX)
+}
+
+/// What a slave has offered so far. Nothing of it is touched before CONNECT.
+#[derive(Debug, Default)]
+pub(crate) struct Offer {
+    regions: Vec<(u64, OwnedFd)>,
+    rings: Vec<OfferedRing>,
+}
+
+#[derive(Debug)]
+struct OfferedRing {
+    direction: Direction,
+    index: u16,
+    region: u16,
+    offset: u32,
+    log2_size: u8,
+    fd: OwnedFd,
+}
+
+impl Offer {
+    pub(crate) fn add_region(&mut self, size: u64, fd: OwnedFd) {
+        self.regions.push((size, fd));
+    }
+
+    pub(crate) fn add_ring(
+        &mut self,
+        (direction, index): (Direction, u16),
+        (region, offset, log2_size): (u16, u32, u8),
+        fd: OwnedFd,
+    ) {
+        self.rings.push(OfferedRing { direction, index, region, offset, log2_size, fd });
+    }
+
+    /// Maps the regions, checks every ring's cookie, and builds our ends.
+    pub(crate) fn attach(self) -> Result<Attached, Disconnect> {
+        let mut regions = RegionMap::new();
+        let mut mapped = Vec::with_capacity(self.regions.len());
+        for (index, (size, fd)) in (0..).zip(self.regions) {
+            let region =
+                PeerRegion::map(fd, size, ShrinkSeal::Prefer).map_err(|error| region_fault(index, &error))?;
+            // SAFETY: the mapping has this length and lives in the link, next to the map.
+            unsafe { regions.push(region.as_ptr(), region.len()) };
+            mapped.push(region);
+        }
+        let mut rings = Vec::with_capacity(self.rings.len());
+        for offered in &self.rings {
+            let fault = PeerFault::UnknownRegion { region: offered.region, known: 0 };
+            let region = mapped.get(usize::from(offered.region)).ok_or(fault)?;
+            rings.push(attach_ring(region, offered)?);
+        }
+        let mut looks = Vec::with_capacity(rings.len());
+        let mut events = Vec::with_capacity(rings.len());
+        for (offered, ring) in self.rings.into_iter().zip(&rings) {
+            let event = Arc::new(EventFd::from_peer(offered.fd)?);
+            events.push((offered.direction, Arc::clone(&event)));
+            looks.push(LinkRing {
+                direction: offered.direction,
+                index: offered.index,
+                region: offered.region,
+                buffer_size: ring.desc(0).length,
+                ring: ring.observer(),
+                event,
+            });
+        }
+        let link = Arc::new(Link { regions, rings: looks, memory: Memory::Peer(mapped) });
+        let (mut rx, mut tx) = (Vec::new(), Vec::new());
+        for (ring, (direction, event)) in rings.into_iter().zip(events) {
+            let link = Arc::clone(&link);
+            match direction {
+                Direction::S2M => {
+                    rx.push(QueueLink { side: RxSide::Master(TailReceiver::new(ring)), link, event });
+                }
+                Direction::M2S => {
+                    tx.push(QueueLink { side: TxSide::Master(TailSender::new(ring)), link, event })
+                }
+            }
+        }
+        Ok(Attached { link, rx, tx })
+    }
+}
+
+fn attach_ring(region: &PeerRegion, offered: &OfferedRing) -> Result<Ring, PeerFault> {
+    let place = region_place(region, offered)?;
+    // SAFETY: `region_place` checked that the whole ring lies in the mapping, which lives as long as the link that
+    // every user of the ring holds.
+    unsafe { Ring::attach(place, offered.log2_size) }.map_err(|error| match error {
+        RingError::Size { log2_size } => PeerFault::RingSize { log2_size, limit: MAX_LOG2_RING_SIZE },
+        RingError::Misaligned => PeerFault::RingMisaligned { offset: offered.offset },
+        RingError::Cookie { got } => PeerFault::BadCookie { got },
+    })
+}
+
+/// The handshake has checked the ring against the announced size; this is the door to the memory, so look again.
+fn region_place(region: &PeerRegion, offered: &OfferedRing) -> Result<NonNull<u8>, PeerFault> {
+    let bytes = RING_HEADER_SIZE as u64 + (16u64 << offered.log2_size.min(MAX_LOG2_RING_SIZE));
+    let end = u64::from(offered.offset) + bytes;
+    let size = region.len() as u64;
+    if end > size {
+        return Err(PeerFault::RingOutsideRegion { region: offered.region, end, size });
+    }
+    // SAFETY: offset < end <= the length of the mapping.
+    Ok(unsafe { region.as_ptr().add(offered.offset as usize) })
+}
+
+fn region_fault(region: u16, error: &RegionError) -> PeerFault {
+    match error {
+        RegionError::TooSmall { announced, actual, .. } => {
+            PeerFault::RegionTooSmall { region, file: *actual, announced: *announced }
+        }
+        RegionError::Unsealed { .. } => PeerFault::RegionNotSealed { region },
+        RegionError::NotSharedMemory { error } | RegionError::Map { error, .. } => {
+            PeerFault::RegionUnmappable { region, errno: error.raw_os_error().unwrap_or(0) }
+        }
+        _ => PeerFault::RegionUnmappable { region, errno: 0 },
+    }
+}
+
+/// Which way the packets of our receive queues go.
+pub(crate) const fn rx_direction(role: Role) -> Direction {
+    match role {
+        Role::Master => Direction::S2M,
+        Role::Slave => Direction::M2S,
+    }
+}
+
+/// Which way the packets of our transmit queues go.
+pub(crate) const fn tx_direction(role: Role) -> Direction {
+    match role {
+        Role::Master => Direction::M2S,
+        Role::Slave => Direction::S2M,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::buffer_stride;
+
+    #[test]
+    fn strides_hold_a_buffer_and_are_odd_multiples_of_128() {
+        for capacity in 64..=65535 {
+            let stride = buffer_stride(capacity);
+            assert!(stride >= capacity && stride < capacity + 256);
+            assert_eq!(stride / 128 % 2, 1);
+            assert_eq!(stride % 128, 0);
+        }
+        assert_eq!(buffer_stride(2048), 2176);
+    }
+}

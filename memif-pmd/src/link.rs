@@ -334,7 +334,7 @@ impl Offer {
                     rx.push(QueueLink { side: RxSide::Master(TailReceiver::new(ring)), link, event });
                 }
                 Direction::M2S => {
-                    tx.push(QueueLink { side: TxSide::Master(TailSender::new(ring)), link, event })
+                    tx.push(QueueLink { side: TxSide::Master(TailSender::new(ring)), link, event });
                 }
             }
         }

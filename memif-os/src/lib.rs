@@ -6,6 +6,7 @@
 //! | module | what it wraps |
 //! | --- | --- |
 //! | [`region_file`] | shared memory: memfd, seals, huge pages; ours and the peer's |
+//! | [`guard`] | SIGBUS: pages of a region that a peer takes away |
 //! | [`page_pool`] | private packet memory on huge pages, with a fall-back |
 //! | [`huge_pages`] | whether huge pages are wanted, and why there are none |
 //! | [`seqpacket`] | the control channel's sockets, with descriptors on messages |
@@ -52,6 +53,7 @@ compile_error!("memif-os needs Linux: memfd, eventfd, epoll and SOCK_SEQPACKET")
 pub mod clock;
 pub mod cpu;
 pub mod event;
+pub mod guard;
 pub mod huge_pages;
 pub mod page_pool;
 pub mod region_file;

@@ -26,9 +26,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use crate::event::EventFd;
+use crate::guard::{Guard, GuardError};
 use crate::huge_pages::{self, GIB, HugeFallback, HugePages};
 
 /// Largest region, in bytes, that is created or accepted: 1 TiB, far above what any peer in the field
@@ -157,6 +160,8 @@ pub enum SealState {
 /// A region that we created: sealed, zeroed, allocated and mapped. Unmapped and closed on drop.
 #[derive(Debug)]
 pub struct RegionFile {
+    // first, as it must go before the mapping does
+    guard: Option<Guard>,
     map: MmapRaw,
     file: File,
     page_size: usize,
@@ -216,6 +221,22 @@ impl RegionFile {
         self.page_size
     }
 
+    /// Keeps access to pages that the peer takes away from ending the process (see [`crate::guard`]): it can punch
+    /// holes into any file it may write to. `alarm` is rung when it happens.
+    ///
+    /// # Errors
+    /// [`GuardError`]: too many regions, or no handler.
+    pub fn guard(&mut self, alarm: Arc<EventFd>) -> Result<(), GuardError> {
+        self.guard = Some(Guard::new(start(&self.map), self.map.len(), self.page_size, alarm)?);
+        Ok(())
+    }
+
+    /// Whether the peer has taken a page of it away, so that some of its bytes are no longer shared.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::is_damaged)
+    }
+
     /// Why this region lies on normal pages although huge pages were preferred.
     #[must_use]
     pub fn fallback(&self) -> Option<&HugeFallback> {
@@ -234,6 +255,8 @@ impl AsFd for RegionFile {
 /// the mapping stands.
 #[derive(Debug)]
 pub struct PeerRegion {
+    // first, as it must go before the mapping does
+    guard: Option<Guard>,
     map: MmapRaw,
     len: usize,
     page_size: usize,
@@ -271,7 +294,13 @@ impl PeerRegion {
         }
         let populate = allocated >= needed && (huge.is_some() || needed <= MAX_POPULATE_LEN);
         let map = map_shared(&file, check_len(needed)?, populate).map_err(failed)?;
-        Ok(PeerRegion { map, len, page_size: huge.unwrap_or_else(normal_page_size), seal: state })
+        Ok(PeerRegion {
+            guard: None,
+            map,
+            len,
+            page_size: huge.unwrap_or_else(normal_page_size),
+            seal: state,
+        })
     }
 
     /// Start of the mapping. Valid for [`len`](Self::len) bytes, for as long as `self` lives.
@@ -291,6 +320,21 @@ impl PeerRegion {
     #[must_use]
     pub fn page_size(&self) -> usize {
         self.page_size
+    }
+
+    /// As [`RegionFile::guard`]; a file without the seal can be cut short as well.
+    ///
+    /// # Errors
+    /// [`GuardError`]: too many regions, or no handler.
+    pub fn guard(&mut self, alarm: Arc<EventFd>) -> Result<(), GuardError> {
+        self.guard = Some(Guard::new(start(&self.map), self.map.len(), self.page_size, alarm)?);
+        Ok(())
+    }
+
+    /// As [`RegionFile::is_damaged`].
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::is_damaged)
     }
 
     /// Whether the file can shrink under us.
@@ -348,7 +392,7 @@ fn allocate(name: &CString, len: usize, huge: Option<usize>) -> io::Result<Regio
     fill(&file, len)?;
     let map = map_shared(&file, len, true)?;
     add_seals(&file, libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL)?;
-    Ok(RegionFile { map, file, page_size, fallback: None })
+    Ok(RegionFile { guard: None, map, file, page_size, fallback: None })
 }
 
 fn map_shared(file: &File, len: usize, populate: bool) -> io::Result<MmapRaw> {

@@ -14,7 +14,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -220,6 +220,29 @@ impl SocketError {
     }
 }
 
+/// Who may connect to a socket file; what is `None` stays as the kernel makes it (our own ids, mode 0777 less the umask).
+/// Connecting takes the right to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SocketAccess {
+    /// Mode bits, such as 0o660.
+    pub mode: Option<u32>,
+    /// User id of the owner.
+    pub uid: Option<u32>,
+    /// Group id of the owner.
+    pub gid: Option<u32>,
+}
+
+/// Owner first: to change it clears mode bits.
+fn set_access(path: &Path, access: SocketAccess) -> io::Result<()> {
+    if access.uid.is_some() || access.gid.is_some() {
+        lchown(path, access.uid, access.gid)?;
+    }
+    match access.mode {
+        Some(mode) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        None => Ok(()),
+    }
+}
+
 /// A listening socket. On drop it removes its socket file, unless another file has taken its place.
 #[derive(Debug)]
 pub struct Listener {
@@ -248,6 +271,21 @@ impl Listener {
     /// [`NotASocket`](SocketError::NotASocket), [`InUse`](SocketError::InUse),
     /// [`OutOfDescriptors`](SocketError::OutOfDescriptors) and [`System`](SocketError::System).
     pub fn bind(address: &SocketAddress, backlog: u16) -> Result<Listener, SocketError> {
+        Self::bind_for(address, backlog, SocketAccess::default())
+    }
+
+    /// As [`Listener::bind`], with a say in who may connect. A socket that is bound refuses everybody until it listens,
+    /// and it listens only once its file has the owner and the mode asked for: there is no moment at which others may.
+    ///
+    /// An abstract address has no file, and so no access but that of its network namespace.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`]; [`Permission`](SocketError::Permission) when the owner may not be changed.
+    pub fn bind_for(
+        address: &SocketAddress,
+        backlog: u16,
+        access: SocketAccess,
+    ) -> Result<Listener, SocketError> {
         let fd = socket()?;
         match (bind(&fd, address), address.path()) {
             (Err(error), Some(path)) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
@@ -260,6 +298,9 @@ impl Listener {
             .path()
             .and_then(|path| Some(SocketFile { path: path.to_owned(), id: file_id(path).ok()? }));
         let listener = Listener { _file: file, fd };
+        if let Some(path) = address.path() {
+            set_access(path, access).map_err(|error| SocketError::bind(address, error))?;
+        }
         // SAFETY: listen takes no pointer.
         check(unsafe { libc::listen(listener.fd.as_raw_fd(), c_int::from(backlog)) })
             .map_err(|error| SocketError::system("listen", error))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use memif_os::cpu::CpuError;
 use memif_os::event::EventError;
+use memif_os::guard::GuardError;
 use memif_os::page_pool::PoolError;
 use memif_os::region_file::RegionError;
 use memif_os::seqpacket::{AddressError, SocketError};
@@ -24,6 +25,9 @@ pub enum Error {
     /// Shared memory could not be made.
     #[error(transparent)]
     Region(#[from] RegionError),
+    /// Shared memory could not be guarded against a peer that takes it away.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// Private packet memory could not be made.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -146,7 +150,7 @@ impl Error {
                 ErrorCode::InvalArg
             }
             Self::Socket(error) => socket_code(error),
-            Self::Region(_) | Self::Pool(_) | Self::NoBurstMemory => ErrorCode::NoMem,
+            Self::Region(_) | Self::Guard(_) | Self::Pool(_) | Self::NoBurstMemory => ErrorCode::NoMem,
             Self::NoSuchQueue { .. } | Self::QueueInUse { .. } => ErrorCode::Qid,
             Self::Deleted => ErrorCode::NoConn,
             Self::NoLink { last, .. } => last.as_ref().map_or(ErrorCode::Disconnected, Disconnect::code),
@@ -242,9 +246,11 @@ fn fault_code(kind: FaultKind) -> ErrorCode {
         FaultKind::TooManyRings => ErrorCode::MaxRing,
         FaultKind::RingSize => ErrorCode::MaxRingSize,
         FaultKind::BadCookie => ErrorCode::Cookie,
-        FaultKind::RegionUnmappable | FaultKind::RegionTooSmall | FaultKind::RegionNotSealed => {
-            ErrorCode::NoShmFd
-        }
+        FaultKind::RegionUnmappable
+        | FaultKind::RegionTooSmall
+        | FaultKind::RegionNotSealed
+        | FaultKind::RegionLost => ErrorCode::NoShmFd,
+        FaultKind::NotAllowed => ErrorCode::Acces,
         FaultKind::FdMissing => ErrorCode::NoIntFd,
         _ => ErrorCode::MfMsg,
     }

@@ -13,7 +13,7 @@ use memif_os::region_file::{PeerRegion, RegionError, RegionFile, SealState, Shri
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{FdToken, Negotiated};
 use memif_ring::head_side::{Buffers, HeadReceiver, HeadSender};
-use memif_ring::layout::{MAX_LOG2_RING_SIZE, RING_FLAG_MASK_INT, RING_HEADER_SIZE};
+use memif_ring::layout::{Desc, MAX_LOG2_RING_SIZE, RING_FLAG_MASK_INT, RING_HEADER_SIZE};
 use memif_ring::message::Direction;
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, RingError, RingMemory};
@@ -108,6 +108,16 @@ impl Link {
         self.rings.iter().find(|ring| ring.direction == direction && ring.index == index)
     }
 
+    /// The region that the peer took pages of, if it did.
+    pub(crate) fn damaged_region(&self) -> Option<u16> {
+        match &self.memory {
+            Memory::Own(file) => file.is_damaged().then_some(0),
+            Memory::Peer(regions) => {
+                (0..).zip(regions).find_map(|(index, region)| region.is_damaged().then_some(index))
+            }
+        }
+    }
+
     pub(crate) fn region_details(&self) -> Vec<RegionDetails> {
         let details = |index: usize, size: usize, page: usize, sealed, fallback| RegionDetails {
             index: u16::try_from(index).unwrap_or(u16::MAX),
@@ -159,7 +169,8 @@ struct OwnRing {
 
 impl SlaveMemory {
     /// Allocates rings and buffers in one region, rings first.
-    pub(crate) fn allocate(config: &Config, agreed: Negotiated) -> Result<Self, Error> {
+    /// `alarm` is rung when the peer takes pages away.
+    pub(crate) fn allocate(config: &Config, agreed: Negotiated, alarm: &Arc<EventFd>) -> Result<Self, Error> {
         let capacity = config.buffer_size;
         let stride = buffer_stride(capacity);
         let rings = u64::from(agreed.s2m_rings()) + u64::from(agreed.m2s_rings());
@@ -169,9 +180,14 @@ impl SlaveMemory {
         let len = u32::try_from(bytes).map_err(|_| too_much())?;
         let first_buffer = u32::try_from(first).map_err(|_| too_much())?;
         let name = format!("memif {}", config.name);
-        let file = RegionFile::create(&name, len as usize, config.huge_pages)?;
+        let mut file = RegionFile::create(&name, len as usize, config.huge_pages)?;
+        file.guard(Arc::clone(alarm))?;
         let s2m = Self::make_rings(&file, &agreed, Direction::S2M, agreed.s2m_rings())?;
         let m2s = Self::make_rings(&file, &agreed, Direction::M2S, agreed.m2s_rings())?;
+        for own in s2m.iter().chain(&m2s) {
+            // tells the master how large buffers are; where they lie is said when they are used
+            own.ring.set_desc(0, Desc { flags: 0, region: 0, length: capacity, offset: 0, metadata: 0 });
+        }
         Ok(Self { file, agreed, capacity, stride, first_buffer, s2m, m2s })
     }
 
@@ -263,6 +279,10 @@ fn count(rings: &[OwnRing]) -> u32 {
     u32::try_from(rings.len()).unwrap_or(u32::MAX)
 }
 
+/// Most bytes of all regions of one link: 256 GiB, several times the packet memory of any peer in the field. Without a
+/// limit a few hostile links could use up the address space of the process.
+const MAX_LINK_SIZE: u64 = 1 << 38;
+
 /// What a slave has offered so far. Nothing of it is touched before CONNECT.
 #[derive(Debug, Default)]
 pub(crate) struct Offer {
@@ -294,13 +314,18 @@ impl Offer {
         self.rings.push(OfferedRing { direction, index, region, offset, log2_size, fd });
     }
 
-    /// Maps the regions, checks every ring's cookie, and builds our ends.
-    pub(crate) fn attach(self) -> Result<Attached, Disconnect> {
+    /// Maps the regions, checks every ring's cookie, and builds our ends. `alarm` is rung when the peer takes pages away.
+    pub(crate) fn attach(self, seal: ShrinkSeal, alarm: &Arc<EventFd>) -> Result<Attached, Disconnect> {
+        let total = self.regions.iter().fold(0u64, |sum, (size, _)| sum.saturating_add(*size));
+        if total > MAX_LINK_SIZE {
+            let region = u16::try_from(self.regions.len()).unwrap_or(u16::MAX).saturating_sub(1);
+            return Err(PeerFault::RegionSize { region, got: total, limit: MAX_LINK_SIZE }.into());
+        }
         let mut regions = RegionMap::new();
         let mut mapped = Vec::with_capacity(self.regions.len());
         for (index, (size, fd)) in (0..).zip(self.regions) {
-            let region =
-                PeerRegion::map(fd, size, ShrinkSeal::Prefer).map_err(|error| region_fault(index, &error))?;
+            let mut region = PeerRegion::map(fd, size, seal).map_err(|error| region_fault(index, &error))?;
+            region.guard(Arc::clone(alarm)).map_err(|error| Disconnect::Failed(error.to_string()))?;
             // SAFETY: the mapping has this length and lives in the link, next to the map.
             unsafe { regions.push(region.as_ptr(), region.len()) };
             mapped.push(region);

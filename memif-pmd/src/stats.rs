@@ -197,8 +197,7 @@ pub struct Details {
     pub connects: u64,
     /// Why the last link ended or the last attempt failed.
     pub last_disconnect: Option<Disconnect>,
-    /// What peers did wrong, by [`FaultKind::index`].
-    pub faults: [u64; KINDS],
+    pub(crate) faults: FaultCounts,
     /// The link's regions.
     pub regions: Vec<RegionDetails>,
     /// The queues that we receive on.
@@ -210,6 +209,25 @@ pub struct Details {
 impl Details {
     /// How often peers did something wrong, by kind; only what happened.
     pub fn faults(&self) -> impl Iterator<Item = (FaultKind, u64)> {
-        FaultKind::ALL.into_iter().zip(self.faults).filter(|(_, count)| *count > 0)
+        self.faults.iter()
+    }
+}
+
+/// How often peers did something wrong, by kind.
+#[derive(Clone, Debug)]
+pub(crate) struct FaultCounts([u64; KINDS]);
+
+impl FaultCounts {
+    pub(crate) const NONE: Self = Self([0; KINDS]);
+
+    pub(crate) fn count(&mut self, kind: FaultKind) {
+        if let Some(count) = self.0.get_mut(kind.index()) {
+            *count += 1;
+        }
+    }
+
+    /// Only what happened.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FaultKind, u64)> {
+        FaultKind::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
     }
 }

@@ -239,6 +239,18 @@ pub enum PeerFault {
         /// The region's index.
         region: u16,
     },
+    /// It cut a region short, or punched a hole that nothing can fill, while the link was up.
+    RegionLost {
+        /// The region's index.
+        region: u16,
+    },
+    /// A process that may not have this interface.
+    NotAllowed {
+        /// Its user id.
+        uid: u32,
+        /// Its group id.
+        gid: u32,
+    },
     /// A ring header without the cookie.
     BadCookie {
         /// What stands in place of [`COOKIE`].
@@ -330,6 +342,10 @@ counted! {
         RegionTooSmall = "region_too_small",
         /// See [`PeerFault::RegionNotSealed`].
         RegionNotSealed = "region_not_sealed",
+        /// See [`PeerFault::RegionLost`].
+        RegionLost = "region_lost",
+        /// See [`PeerFault::NotAllowed`].
+        NotAllowed = "not_allowed",
         /// See [`PeerFault::BadCookie`].
         BadCookie = "bad_cookie",
         /// See [`PeerFault::HandshakeTimedOut`].
@@ -402,6 +418,8 @@ impl PeerFault {
             Self::RegionUnmappable { .. } => FaultKind::RegionUnmappable,
             Self::RegionTooSmall { .. } => FaultKind::RegionTooSmall,
             Self::RegionNotSealed { .. } => FaultKind::RegionNotSealed,
+            Self::RegionLost { .. } => FaultKind::RegionLost,
+            Self::NotAllowed { .. } => FaultKind::NotAllowed,
             Self::BadCookie { .. } => FaultKind::BadCookie,
             Self::HandshakeTimedOut { .. } => FaultKind::HandshakeTimedOut,
             Self::HeadTooFar { .. } => FaultKind::HeadTooFar,
@@ -450,6 +468,8 @@ impl FaultKind {
             Self::NoRings => "No rings",
             Self::RegionUnmappable => "Region cannot be mapped",
             Self::RegionNotSealed => "Region file can shrink: add F_SEAL_SHRINK",
+            Self::RegionLost => "Region file changed under the link",
+            Self::NotAllowed => "Not allowed",
             Self::BadCookie => "Wrong ring cookie",
             Self::HandshakeTimedOut => "Handshake timed out",
             Self::HeadTooFar => "Ring head out of range",
@@ -528,6 +548,8 @@ impl fmt::Display for PeerFault {
             Self::RegionNotSealed { region } => {
                 write!(f, "the file of region {region} can shrink: the peer must add F_SEAL_SHRINK")
             }
+            Self::RegionLost { region } => write!(f, "region {region} lost pages while the link was up"),
+            Self::NotAllowed { uid, gid } => write!(f, "a process of user {uid}, group {gid} is not allowed"),
             Self::BadCookie { got } => write!(f, "cookie {got:#010x} in a ring, not {COOKIE:#010x}"),
         }
     }

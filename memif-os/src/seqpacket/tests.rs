@@ -376,3 +376,21 @@ fn what_is_no_listener_is_refused() {
         assert!(matches!(Listener::from_fd(fd), Err(SocketError::NotAListener { .. })));
     }
 }
+
+#[test]
+fn a_socket_file_has_the_mode_asked_for_before_it_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    for mode in [0o600, 0o660, 0o666, 0o777] {
+        let path = dir.path().join(format!("{mode:o}.sock"));
+        let address = SocketAddress::new(&path).unwrap();
+        let access = SocketAccess { mode: Some(mode), ..SocketAccess::default() };
+        let _listener = Listener::bind_for(&address, 1, access).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+    }
+    let own = fs::metadata(dir.path()).unwrap();
+    let path = dir.path().join("owned.sock");
+    let access = SocketAccess { mode: None, uid: Some(own.uid()), gid: Some(own.gid()) };
+    let _listener = Listener::bind_for(&SocketAddress::new(&path).unwrap(), 1, access).unwrap();
+    let made = fs::metadata(&path).unwrap();
+    assert_eq!((made.uid(), made.gid()), (own.uid(), own.gid()));
+}

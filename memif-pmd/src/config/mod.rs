@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memif_os::huge_pages::HugePages;
-use memif_os::seqpacket::SocketAddress;
+use memif_os::seqpacket::{SocketAccess, SocketAddress};
 use memif_ring::layout::MAX_LOG2_RING_SIZE;
 use memif_ring::message::{Mode, Name, Secret, TextError};
 
@@ -106,7 +106,27 @@ pub(crate) struct Config {
     pub(crate) rx_mode: RxMode,
     pub(crate) reconnect: Duration,
     pub(crate) notify_interrupts: bool,
+    pub(crate) require_seals: bool,
+    pub(crate) socket_access: SocketAccess,
+    pub(crate) allowed: Allowed,
     pub(crate) on_event: Option<EventHandler>,
+}
+
+/// Whose processes a master takes: all, or those of listed users and groups.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Allowed {
+    uids: Vec<u32>,
+    gids: Vec<u32>,
+}
+
+impl Allowed {
+    pub(crate) fn takes_all(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
+
+    pub(crate) fn takes(&self, uid: u32, gid: u32) -> bool {
+        self.takes_all() || self.uids.contains(&uid) || self.gids.contains(&gid)
+    }
 }
 
 impl Config {
@@ -149,6 +169,9 @@ pub struct InterfaceBuilder<'m> {
     rx_mode: RxMode,
     reconnect: Duration,
     notify_interrupts: bool,
+    require_seals: bool,
+    socket_access: SocketAccess,
+    allowed: Allowed,
     on_event: Option<EventHandler>,
 }
 
@@ -171,6 +194,9 @@ impl<'m> InterfaceBuilder<'m> {
             rx_mode: RxMode::Polling,
             reconnect: Duration::from_secs(2),
             notify_interrupts: false,
+            require_seals: false,
+            socket_access: SocketAccess::default(),
+            allowed: Allowed::default(),
             on_event: None,
         }
     }
@@ -203,7 +229,7 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// Up to 23 bytes that both ends must know. A master without one takes any slave.
+    /// Up to 24 bytes that both ends must know. A master without one takes any slave.
     pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.secret = secret.as_ref().to_vec();
         self
@@ -282,6 +308,42 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
+    /// Refuses slaves whose shared memory can be cut short under us: it must be sealed with `F_SEAL_SHRINK`, or let
+    /// itself be sealed. Without this, memory that cannot be sealed (a zero-copy peer's on huge pages) is taken with a
+    /// warning; a peer that then cuts it short loses its link, and the process goes on.
+    pub fn require_seals(mut self) -> Self {
+        self.require_seals = true;
+        self
+    }
+
+    /// Mode bits of a master's socket file, such as 0o660; to connect takes the right to write. In force before anyone
+    /// can connect. Counts for the interface that makes the listener, the first on its socket. Abstract sockets have
+    /// no file: every process of the network namespace can connect to them.
+    pub fn socket_mode(mut self, mode: u32) -> Self {
+        self.socket_access.mode = Some(mode);
+        self
+    }
+
+    /// Owner of a master's socket file, as [`InterfaceBuilder::socket_mode`]; `None` leaves it as it is.
+    pub fn socket_owner(mut self, uid: Option<u32>, gid: Option<u32>) -> Self {
+        self.socket_access.uid = uid;
+        self.socket_access.gid = gid;
+        self
+    }
+
+    /// Has a master take only slaves whose process runs as one of the users so allowed (or groups, see
+    /// [`InterfaceBuilder::allow_gid`]), by the credentials that the kernel keeps for the connection.
+    pub fn allow_uid(mut self, uid: u32) -> Self {
+        self.allowed.uids.push(uid);
+        self
+    }
+
+    /// As [`InterfaceBuilder::allow_uid`], for the process's effective group.
+    pub fn allow_gid(mut self, gid: u32) -> Self {
+        self.allowed.gids.push(gid);
+        self
+    }
+
     /// Checks everything and makes the interface. A slave tries to connect at once; that nobody listens yet is no error.
     ///
     /// # Errors
@@ -319,6 +381,9 @@ impl<'m> InterfaceBuilder<'m> {
             rx_mode: self.rx_mode,
             reconnect: self.reconnect,
             notify_interrupts: self.notify_interrupts,
+            require_seals: self.require_seals,
+            socket_access: self.socket_access,
+            allowed: self.allowed,
             on_event: self.on_event,
         })
     }

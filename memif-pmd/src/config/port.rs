@@ -17,7 +17,7 @@ use crate::error::Error;
 /// | `role` | `master` or `slave` | `slave` |
 /// | `id` | a number that both ends share | 0 |
 /// | `mode` | `ethernet`, `ip` or `punt-inject` | `ethernet` |
-/// | `secret` | up to 23 bytes, no comma | none |
+/// | `secret` | up to 24 bytes, no comma | none |
 /// | `queues` | queues each way, 1 to 256 | 1 |
 /// | `ring` | descriptors in a ring, 2 to 16384 | 1024 |
 /// | `buffer` | bytes of a buffer, 64 to 65535 | 2048 |

@@ -3,6 +3,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+use memif_os::region_file::ShrinkSeal;
 use memif_os::seqpacket::{Channel, Incoming, Received, SendOutcome, SocketAddress};
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{
@@ -35,8 +36,10 @@ enum Machine {
 pub(super) struct Connection {
     pub(super) channel: Channel,
     machine: Machine,
-    /// The interface it belongs to; none until the client names one.
+    /// The interface it belongs to; none until the client is admitted to one.
     interface: Option<u64>,
+    /// The interface that a client asked for, admitted or not: where its faults are counted.
+    asked_for: Option<u64>,
     peer_app_name: Name,
     /// When the handshake must be over; none once the link is up.
     pub(super) deadline: Option<Instant>,
@@ -76,7 +79,14 @@ impl Connection {
 
     fn new(channel: Channel, machine: Machine, interface: Option<u64>) -> Self {
         let deadline = Some(Instant::now() + HANDSHAKE_TIMEOUT);
-        Self { channel, machine, interface, peer_app_name: Name::from_field([0; 32]), deadline }
+        Self {
+            channel,
+            machine,
+            interface,
+            asked_for: None,
+            peer_app_name: Name::from_field([0; 32]),
+            deadline,
+        }
     }
 
     fn stage(&self) -> Stage {
@@ -217,7 +227,11 @@ impl State {
         let Machine::Master { handshake, address, .. } = &mut connection.machine else { return Ok(()) };
         let address = address.clone();
         let key = self.interface_with_id(&address, init.id);
+        connection.asked_for = key;
         let interface = key.and_then(|key| self.interfaces.get_mut(&key));
+        if let Some(interface) = &interface {
+            check_credentials(&connection.channel, &interface.config)?;
+        }
         let admission = match &interface {
             None => Admission::Unknown,
             Some(interface) if interface.connection.is_some() => Admission::Busy,
@@ -238,13 +252,7 @@ impl State {
                 self.stop_waiting(&address, fd);
                 Ok(())
             }
-            Err(AdmitError::Refused(fault)) => {
-                tracing::warn!(socket = %address, id = init.id, reason = %fault, "client refused");
-                if let Some(interface) = interface {
-                    interface.count_fault(&Disconnect::Fault(fault));
-                }
-                Err(Disconnect::Fault(fault))
-            }
+            Err(AdmitError::Refused(fault)) => Err(Disconnect::Fault(fault)),
             Err(AdmitError::OutOfTurn(error)) => Err(Disconnect::Failed(error.to_string())),
         }
     }
@@ -253,10 +261,11 @@ impl State {
     fn attach(&mut self, connection: &mut Connection, if_name: Name) -> Result<(), Disconnect> {
         let Some(key) = connection.interface else { return Err(Disconnect::Closed) };
         let Machine::Master { handshake, offer, .. } = &mut connection.machine else { return Ok(()) };
-        let attached = std::mem::take(offer).attach()?;
-        let own_name = self.interfaces.get(&key).map(|interface| interface.config.name);
-        let own_name = own_name.ok_or(Disconnect::Local("the interface was deleted"))?;
-        handshake.connected(own_name).map_err(|error| Disconnect::Failed(error.to_string()))?;
+        let config = self.interfaces.get(&key).map(|interface| &interface.config);
+        let config = config.ok_or(Disconnect::Local("the interface was deleted"))?;
+        let seal = if config.require_seals { ShrinkSeal::Require } else { ShrinkSeal::Prefer };
+        let attached = std::mem::take(offer).attach(seal, &self.reports.waker)?;
+        handshake.connected(config.name).map_err(|error| Disconnect::Failed(error.to_string()))?;
         connection.deadline = None;
         self.link_up(key, attached, if_name, connection.peer_app_name)
     }
@@ -275,7 +284,8 @@ impl State {
                 let config = self.interfaces.get(&key).map(|interface| &interface.config);
                 let config = config.ok_or(Disconnect::Local("the interface was deleted"))?;
                 let failed = |error: &dyn std::fmt::Display| Disconnect::Failed(error.to_string());
-                let allocated = SlaveMemory::allocate(config, agreed).map_err(|error| failed(&error))?;
+                let allocated = SlaveMemory::allocate(config, agreed, &self.reports.waker)
+                    .map_err(|error| failed(&error))?;
                 handshake.offer(&allocated.region_sizes()).map_err(|error| failed(&error))?;
                 *memory = Some(allocated);
                 Ok(())
@@ -305,8 +315,28 @@ impl State {
             let address = address.clone();
             self.stop_waiting(&address, fd);
         }
-        if let Some(key) = connection.interface {
-            self.link_down(key, reason);
+        match (connection.interface, reason) {
+            (Some(key), reason) => self.link_down(key, reason),
+            (None, Disconnect::Fault(fault)) => {
+                match connection.asked_for.and_then(|key| self.interfaces.get_mut(&key)) {
+                    Some(interface) => interface.note_fault(fault),
+                    None => self.note_stranger(fault),
+                }
+            }
+            (None, _) => {}
         }
     }
+}
+
+/// Whether a client's process may have the interface at all. Comes before the secret, of which it learns nothing then.
+fn check_credentials(channel: &Channel, config: &Config) -> Result<(), Disconnect> {
+    if config.allowed.takes_all() {
+        return Ok(());
+    }
+    let credentials =
+        channel.peer_credentials().map_err(|error| Disconnect::Failed(format!("credentials: {error}")))?;
+    if config.allowed.takes(credentials.uid, credentials.gid) {
+        return Ok(());
+    }
+    Err(PeerFault::NotAllowed { uid: credentials.uid, gid: credentials.gid }.into())
 }

@@ -41,7 +41,7 @@ impl State {
             listening.interfaces.insert(config.id, key);
             return Ok(());
         }
-        let listener = Listener::bind(&config.socket, BACKLOG)?;
+        let listener = Listener::bind_for(&config.socket, BACKLOG, config.socket_access)?;
         let interfaces = HashMap::from([(config.id, key)]);
         let listening = Listening { listener, interfaces, waiting: VecDeque::new(), paused_until: None };
         self.listeners.insert(config.socket.clone(), listening);
@@ -108,8 +108,9 @@ impl State {
     /// Hangs up on the client that has been silent for longest. False when there is none.
     fn evict(&mut self, address: &SocketAddress) -> bool {
         let oldest = self.listeners.get_mut(address).and_then(|listening| listening.waiting.pop_front());
-        if let Some(fd) = oldest {
-            self.hang_up(fd, Disconnect::Local("too many clients that say nothing"));
+        let silent = oldest.and_then(|fd| Some((fd, self.connections.get(&fd)?.timeout())));
+        if let Some((fd, fault)) = silent {
+            self.hang_up(fd, Disconnect::Fault(fault));
         }
         oldest.is_some()
     }

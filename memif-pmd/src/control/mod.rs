@@ -7,6 +7,7 @@
 
 mod connection;
 mod listener;
+mod rate_limit;
 mod state;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use memif_os::event::{Epoll, Event as Ready, EventFd, Interest};
-use memif_ring::fault::PeerFault;
+use memif_ring::fault::{FaultKind, PeerFault};
 
 use crate::config::InterfaceBuilder;
 use crate::error::{Disconnect, Error};
@@ -87,7 +88,8 @@ fn token(fd: RawFd) -> u64 {
 /// Ring faults that data threads met, on their way to the control plane.
 #[derive(Debug)]
 pub(crate) struct Reports {
-    waker: EventFd,
+    /// Also rung when a peer takes pages of a region away.
+    waker: Arc<EventFd>,
     faults: Mutex<Vec<RingFault>>,
 }
 
@@ -188,7 +190,7 @@ impl Shared {
             }
             // bounded, so that a control plane whose thread ended is noticed
             let step = left.unwrap_or(Duration::MAX).min(Duration::from_millis(500));
-            if self.threaded.load(Ordering::Acquire) {
+            if self.epoll.is_none() || self.threaded.load(Ordering::Acquire) {
                 state = self.changed.wait_timeout(state, step).unwrap_or_else(PoisonError::into_inner).0;
                 drop(state);
             } else {
@@ -263,7 +265,7 @@ impl Memif {
     }
 
     fn assemble(registry: Box<dyn FdRegistry>, epoll: Option<Arc<Epoll>>) -> Result<Self, Error> {
-        let waker = EventFd::new().map_err(Error::system("eventfd"))?;
+        let waker = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
         let reports = Arc::new(Reports { waker, faults: Mutex::default() });
         let state = State::new(registry, &reports)?;
         let shared = Arc::new(Shared {
@@ -297,6 +299,13 @@ impl Memif {
     /// ignored.
     pub fn handle_fd(&self, fd: RawFd) {
         self.shared.handle_fd(fd);
+    }
+
+    /// What clients did wrong before they asked for an interface that exists, by kind; only what happened. The faults of
+    /// those that did are in [`crate::Details::faults`].
+    #[must_use]
+    pub fn stranger_faults(&self) -> Vec<(FaultKind, u64)> {
+        self.shared.lock().stranger_faults.iter().collect()
     }
 
     /// What ends a [`Memif::poll`] from another thread.

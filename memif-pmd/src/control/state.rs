@@ -7,18 +7,19 @@ use std::time::Instant;
 
 use memif_os::event::TimerFd;
 use memif_os::seqpacket::{Channel, SocketAddress};
-use memif_ring::fault::FaultKind;
+use memif_ring::fault::PeerFault;
 use memif_ring::message::Name;
 use memif_ring::shm::wake_fence;
 
 use super::connection::Connection;
 use super::listener::Listening;
+use super::rate_limit::RateLimit;
 use super::{Event, FdRegistry, Reports};
 use crate::config::{Config, EventHandler, Role, RxMode};
 use crate::error::{Disconnect, Error};
 use crate::link::{Attached, Link, LinkRing, RxSide, TxSide, rx_direction, tx_direction};
 use crate::queue::Slot;
-use crate::stats::{Details, QueueDetails};
+use crate::stats::{Details, FaultCounts, QueueDetails};
 
 /// What a watched descriptor is for.
 #[derive(Clone, Debug)]
@@ -49,7 +50,8 @@ pub(crate) struct InterfaceState {
     peer_name: Name,
     peer_app_name: Name,
     connects: u64,
-    faults: [u64; FaultKind::ALL.len()],
+    faults: FaultCounts,
+    warnings: RateLimit,
     pub(crate) last_disconnect: Option<Disconnect>,
 }
 
@@ -71,11 +73,12 @@ impl InterfaceState {
         self.rx.first().is_some_and(|slot| slot.epoch() == epoch)
     }
 
-    pub(super) fn count_fault(&mut self, reason: &Disconnect) {
-        if let Disconnect::Fault(fault) = reason
-            && let Some(count) = self.faults.get_mut(fault.kind().index())
-        {
-            *count += 1;
+    /// The peer did something wrong: counts it, and says so, but not for every one of a flood.
+    pub(super) fn note_fault(&mut self, fault: PeerFault) {
+        self.faults.count(fault.kind());
+        if let Some(suppressed) = self.warnings.pass(Instant::now()) {
+            let (interface, kind) = (&self.config.name, fault.kind().name());
+            tracing::warn!(%interface, kind, suppressed, "peer fault: {fault}");
         }
     }
 
@@ -114,7 +117,10 @@ pub(crate) struct State {
     pub(super) listeners: HashMap<SocketAddress, Listening>,
     pub(super) interfaces: HashMap<u64, InterfaceState>,
     pub(super) connections: HashMap<RawFd, Connection>,
-    reports: Arc<Reports>,
+    pub(super) reports: Arc<Reports>,
+    /// Of clients that never got as far as an interface.
+    pub(super) stranger_faults: FaultCounts,
+    stranger_warnings: RateLimit,
     timer: TimerFd,
     notices: Vec<Notice>,
     next_key: u64,
@@ -131,6 +137,8 @@ impl State {
             interfaces: HashMap::new(),
             connections: HashMap::new(),
             reports: Arc::clone(reports),
+            stranger_faults: FaultCounts::NONE,
+            stranger_warnings: RateLimit::default(),
             timer,
             notices: Vec::new(),
             next_key: 0,
@@ -172,7 +180,8 @@ impl State {
             peer_name: Name::from_field([0; 32]),
             peer_app_name: Name::from_field([0; 32]),
             connects: 0,
-            faults: [0; FaultKind::ALL.len()],
+            faults: FaultCounts::NONE,
+            warnings: RateLimit::default(),
             last_disconnect: None,
             config,
         };
@@ -210,6 +219,7 @@ impl State {
             Some(Source::Waker) => {
                 let _ = self.reports.waker.drain(); // readiness is all it says
                 self.take_reports();
+                self.drop_damaged();
             }
             Some(Source::Timer) => {
                 let _ = self.timer.drain(); // readiness is all it says
@@ -229,6 +239,25 @@ impl State {
             if let Some(fd) = connection {
                 self.hang_up(fd, Disconnect::Fault(report.fault));
             }
+        }
+    }
+
+    /// Ends links whose peer has taken pages of a region away.
+    fn drop_damaged(&mut self) {
+        let damaged = self.interfaces.values().filter_map(|interface| {
+            Some((interface.connection?, interface.link.as_ref()?.damaged_region()?))
+        });
+        let damaged: Vec<_> = damaged.collect();
+        for (fd, region) in damaged {
+            self.hang_up(fd, Disconnect::Fault(PeerFault::RegionLost { region }));
+        }
+    }
+
+    /// A client did something wrong before it got as far as an interface.
+    pub(super) fn note_stranger(&mut self, fault: PeerFault) {
+        self.stranger_faults.count(fault.kind());
+        if let Some(suppressed) = self.stranger_warnings.pass(Instant::now()) {
+            tracing::warn!(kind = fault.kind().name(), suppressed, "client refused: {fault}");
         }
     }
 
@@ -341,7 +370,13 @@ impl State {
         interface.peer_name = peer_name;
         interface.peer_app_name = peer_app_name;
         interface.connects += 1;
-        tracing::info!(interface = %interface.config.name, peer = %peer_name, "link up");
+        tracing::debug!(interface = %interface.config.name, peer = %peer_name, "link up");
+        for region in link.region_details().iter().filter(|region| !region.sealed) {
+            if let Some(suppressed) = interface.warnings.pass(Instant::now()) {
+                let (interface, region) = (&interface.config.name, region.index);
+                tracing::warn!(%interface, region, suppressed, "the peer's memory is not sealed against shrinking");
+            }
+        }
         if interface.config.notify_interrupts {
             let direction = rx_direction(interface.config.role);
             for ring in link.rings.iter().filter(|ring| ring.direction == direction) {
@@ -357,7 +392,9 @@ impl State {
         let Some(interface) = self.interfaces.get_mut(&key) else { return };
         interface.connection = None;
         interface.clear_queues();
-        interface.count_fault(&reason);
+        if let Disconnect::Fault(fault) = reason {
+            interface.note_fault(fault);
+        }
         let link = interface.link.take();
         interface.peer_name = Name::from_field([0; 32]);
         interface.peer_app_name = Name::from_field([0; 32]);
@@ -365,12 +402,7 @@ impl State {
         if interface.config.role == Role::Slave {
             interface.retry_at = Some(Instant::now() + interface.config.reconnect);
         }
-        match &reason {
-            Disconnect::Fault(fault) => {
-                tracing::warn!(interface = %interface.config.name, kind = fault.kind().name(), %reason, "peer fault");
-            }
-            _ => tracing::info!(interface = %interface.config.name, %reason, "link down"),
-        }
+        tracing::debug!(interface = %interface.config.name, %reason, "link down");
         let watched = interface.config.notify_interrupts;
         let Some(link) = link else {
             return self.notify(key, Event::ConnectFailed(reason));
@@ -436,7 +468,7 @@ impl State {
             link_up: interface.is_up(),
             connects: interface.connects,
             last_disconnect: interface.last_disconnect.clone(),
-            faults: interface.faults,
+            faults: interface.faults.clone(),
             regions: interface.link.as_ref().map(|link| link.region_details()).unwrap_or_default(),
             rx: rx.collect(),
             tx: tx.collect(),

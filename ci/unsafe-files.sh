@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 allowed='memif-os/src/clock.rs
 memif-os/src/event.rs
+memif-os/src/event/ringer.rs
 memif-os/src/guard.rs
 memif-os/src/page_pool.rs
 memif-os/src/region_file.rs

@@ -2,9 +2,8 @@
 //!
 //! An eventfd is shared with the peer, who may write, read and reconfigure it at any time: it may fill the
 //! counter, empty it, and take our non-blocking mode away, which belongs to the shared file and not to our
-//! descriptor. So nothing here relies on that mode. Reading asks the kernel not to wait, call by call. For
-//! writing the kernel offers no such thing; the counter's room is looked at first. Only a peer that fills the
-//! counter within the instant between the two can hold up the writer, until somebody reads the counter.
+//! descriptor. So nothing here relies on that mode where a peer is involved. Reading asks the kernel not to wait, call
+//! by call; for writing, [`EventFd::ring`] goes another way than `write`.
 
 // These facilities of the kernel have no wrapper in std.
 #![allow(unsafe_code)]
@@ -17,6 +16,10 @@ use std::ops::BitOr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
+
+mod ringer;
+
+use ringer::Ringer;
 
 /// Descriptors that [`poll_fds`] handles without allocating.
 const INLINE_FDS: usize = 64;
@@ -72,17 +75,38 @@ impl EventFd {
         Ok(EventFd { file: fd.into() })
     }
 
-    /// Adds 1 to the counter. A counter that is full has not been read yet, and that is a success too.
+    /// Adds 1 to the counter of an eventfd that no peer has. A counter that is full has not been read yet, and that is a
+    /// success too.
     ///
     /// # Errors
-    /// The kernel's answer to `poll` or `write`.
+    /// The kernel's answer to `write`.
     pub fn signal(&self) -> io::Result<()> {
-        if !self.ready(libc::POLLOUT, Some(Duration::ZERO))? {
-            return Ok(());
-        }
         match (&self.file).write(&1u64.to_ne_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// As [`EventFd::signal`], for an eventfd that a peer has too: does not wait whatever the peer does to it.
+    ///
+    /// Where asynchronous I/O is not to be had (a sandbox may forbid it), the counter's room is looked at before it is
+    /// written to: then a peer that fills it in between, having made the descriptor blocking, can hold up the caller
+    /// until somebody reads the counter.
+    ///
+    /// # Errors
+    /// The kernel's answer to `io_submit`, or to `poll` and `write`.
+    pub fn ring(&self) -> io::Result<()> {
+        thread_local! {
+            static RINGER: Option<Ringer> = Ringer::new().ok();
+        }
+        // a thread that is ending has no ringer any more
+        let rung = RINGER.try_with(|ringer| ringer.as_ref().map(|ringer| ringer.ring(self.as_fd())));
+        match rung {
+            Ok(Some(result)) => result,
+            Ok(None) | Err(_) => match self.ready(libc::POLLOUT, Some(Duration::ZERO))? {
+                true => self.signal(),
+                false => Ok(()),
+            },
         }
     }
 

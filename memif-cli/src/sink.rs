@@ -1,0 +1,143 @@
+//! The sink: receives, measures and checks what arrives on one rx queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memif_os::clock::monotonic_ns;
+use memif_pmd::{Burst, RxQueue, Stop};
+
+use crate::check::Checker;
+use crate::counters::{Counts, Published};
+use crate::error::ToolError;
+use crate::latency::{Mailbox, Recorder};
+use crate::packet::TestPacket;
+
+/// A number of packets over all queues, after which the sink ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Quota {
+    left: Arc<AtomicU64>,
+    stop: Stop,
+}
+
+impl Quota {
+    /// Raises `stop` after `count` packets.
+    pub(crate) fn new(count: u64, stop: Stop) -> Self {
+        Self { left: Arc::new(AtomicU64::new(count)), stop }
+    }
+
+    fn count(&self, packets: u64) {
+        let before = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(packets)));
+        if before.is_ok_and(|left| left <= packets) {
+            self.stop.stop();
+        }
+    }
+}
+
+/// Receives on one queue.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    checker: Option<Checker>,
+    recorder: Recorder,
+    quota: Option<Quota>,
+    counts: Counts,
+    published: Arc<Published>,
+}
+
+impl Sink {
+    /// A sink, and where it shows its counters and latencies.
+    ///
+    /// # Errors
+    /// See [`Recorder::new`].
+    pub(crate) fn new(
+        verify: bool,
+        quota: Option<Quota>,
+    ) -> Result<(Self, Arc<Published>, Arc<Mailbox>), ToolError> {
+        let published = Arc::<Published>::default();
+        let (recorder, mailbox) = Recorder::new()?;
+        let sink = Self {
+            checker: verify.then(Checker::default),
+            recorder,
+            quota,
+            counts: Counts::default(),
+            published: Arc::clone(&published),
+        };
+        Ok((sink, published, mailbox))
+    }
+
+    /// Receives a burst, if there is one.
+    #[inline]
+    pub(crate) fn turn(&mut self, rx: &mut RxQueue, burst: &mut Burst) {
+        self.recorder.hand_over_if_wanted();
+        let received = rx.receive(burst);
+        if received == 0 {
+            return;
+        }
+        let now = monotonic_ns();
+        self.look(burst, now);
+        burst.clear();
+        let stats = rx.stats();
+        self.counts.reached(stats.packets, stats.bytes, now);
+        self.published.publish(&self.counts);
+        if let Some(quota) = &self.quota {
+            quota.count(received as u64);
+        }
+    }
+
+    #[inline]
+    fn look(&mut self, burst: &Burst, now: u64) {
+        for packet in burst.iter() {
+            let stamp = TestPacket::parse(packet).and_then(|packet| packet.stamp());
+            if let Some(latency) = stamp.and_then(|stamp| now.checked_sub(stamp)) {
+                self.recorder.record(latency);
+            }
+            if let Some(checker) = &mut self.checker {
+                checker.check(packet);
+            }
+        }
+        if let Some(checker) = &self.checker {
+            self.counts.findings = checker.findings;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::latency::histogram;
+    use crate::packet::{Fill, Stream, Template};
+
+    #[test]
+    fn stamped_packets_are_measured_and_all_are_checked() {
+        let (mut sink, _, mailbox) = Sink::new(true, None).unwrap();
+        let mut burst = Burst::new(8).unwrap();
+        let template = Template::new(Stream { instance: 1, queue: 0 }, 64, Fill::BySequence);
+        // the third is from the future: a stamp that no honest peer sends
+        for (sequence, stamp) in [(0, 400), (1, 0), (2, 5000)] {
+            template.write(burst.reserve(64).unwrap(), sequence, stamp);
+        }
+        burst.push(b"a stranger");
+        sink.look(&burst, 1000);
+        assert_eq!((sink.counts.findings.verified, sink.counts.findings.corrupt), (3, 1));
+        drop(sink);
+        let mut latencies = histogram().unwrap();
+        mailbox.collect(&mut latencies);
+        assert_eq!((latencies.len(), latencies.max()), (1, 600));
+    }
+
+    #[test]
+    fn a_quota_is_for_all_queues() {
+        let stop = Stop::new();
+        let (a, b) = {
+            let quota = Quota::new(10, stop.clone());
+            (quota.clone(), quota)
+        };
+        a.count(6);
+        b.count(3);
+        assert!(!stop.is_stopped());
+        a.count(5);
+        b.count(64);
+        assert!(stop.is_stopped());
+    }
+}

@@ -1,0 +1,299 @@
+//! One experiment: a testpmd and an interface of ours with a link between them, on two cores.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use memif_os::cpu::{allowed_cores, pin_current};
+use memif_pmd::{Interface, Memif, Port, Stop};
+use tempfile::TempDir;
+
+use crate::error::Error;
+use crate::huge_pages::Reserved;
+use crate::output::Output;
+use crate::testpmd::Testpmd;
+
+/// For a link to come up or go down: more than the two seconds after which a slave tries again.
+pub(crate) const LINK: Duration = Duration::from_secs(8);
+/// Packets above this size take two buffers of [`LARGE_BUFFER`].
+const LARGE: usize = 2048;
+const LARGE_BUFFER: usize = 8192;
+/// Of [`HUGE_PAGE`] bytes, for testpmd's `-m 128` and what its memif driver takes beside.
+const HUGE_PAGES: u64 = 72;
+const HUGE_PAGE: u64 = 2 << 20;
+
+/// What testpmd is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// It listens, ours is the slave.
+    Server,
+    /// It connects, ours is the master.
+    Client,
+}
+
+/// How both ends are set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// testpmd's role.
+    pub(crate) peer: Peer,
+    /// Bytes of a packet: decides buffers and packet memory.
+    pub(crate) size: usize,
+    /// Queue pairs.
+    pub(crate) queues: u16,
+    /// An abstract socket instead of a path.
+    pub(crate) is_abstract: bool,
+    /// testpmd lays its packet memory on huge pages and shares it. For a client.
+    pub(crate) zero_copy: bool,
+    /// Our secret, empty for none.
+    pub(crate) our_secret: &'static str,
+    /// testpmd's secret, empty for none.
+    pub(crate) its_secret: &'static str,
+}
+
+impl Setup {
+    /// One queue pair on a path, copied, without secrets.
+    pub(crate) const fn new(peer: Peer, size: usize) -> Self {
+        let (our_secret, its_secret) = ("", "");
+        Self { peer, size, queues: 1, is_abstract: false, zero_copy: false, our_secret, its_secret }
+    }
+
+    /// Descriptors that a packet takes.
+    pub(crate) const fn descriptors(&self) -> u64 {
+        if self.size > LARGE { 2 } else { 1 }
+    }
+}
+
+/// What all experiments share.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    testpmd: PathBuf,
+    /// Ours, and the one testpmd forwards on.
+    cores: (usize, usize),
+    folder: TempDir,
+    /// Stopped by Ctrl-C.
+    pub(crate) stop: Stop,
+}
+
+impl Lab {
+    /// Uses the testpmd in `dpdk`, and the first two cores that may be used.
+    pub(crate) fn new(dpdk: &Path, stop: Stop) -> Result<Self, Error> {
+        let allowed = allowed_cores();
+        let ours = allowed.first().copied().unwrap_or_default();
+        let its = allowed.get(1).copied().unwrap_or(ours);
+        if ours == its {
+            eprintln!("note: one core for both ends, so packets wait for the scheduler");
+        }
+        let folder = tempfile::Builder::new().prefix("memif-interop-").tempdir();
+        let folder = folder.map_err(Error::io("cannot make a temporary folder"))?;
+        Ok(Self { testpmd: dpdk.join("testpmd"), cores: (ours, its), folder, stop })
+    }
+
+    /// The socket without the mark of an abstract one.
+    fn socket(&self, setup: &Setup) -> String {
+        let path = self.folder.path().join("memif.sock").display().to_string();
+        if setup.is_abstract { path.trim_start_matches('/').replace('/', "-") } else { path }
+    }
+
+    /// Our end as text, as a port.
+    fn port(&self, setup: &Setup) -> String {
+        let at = if setup.is_abstract { "@" } else { "" };
+        let role = if setup.peer == Peer::Server { "slave" } else { "master" };
+        let buffer = if setup.size > LARGE { LARGE_BUFFER } else { LARGE };
+        let mut port =
+            format!("{at}{},role={role},queues={},buffer={buffer}", self.socket(setup), setup.queues);
+        if !setup.our_secret.is_empty() {
+            port = port + ",secret=" + setup.our_secret;
+        }
+        port
+    }
+
+    fn arguments(&self, setup: &Setup, mode: &str) -> Vec<String> {
+        let (main, worker) = self.cores;
+        let role = if setup.peer == Peer::Server { "server" } else { "client" };
+        let is_abstract = if setup.is_abstract { "yes" } else { "no" };
+        let mut device = format!(
+            "net_memif0,role={role},id=0,socket={},socket-abstract={is_abstract}",
+            self.socket(setup)
+        );
+        if !setup.its_secret.is_empty() {
+            device = device + ",secret=" + setup.its_secret;
+        }
+        if setup.size > LARGE {
+            device += &format!(",bsize={LARGE_BUFFER}");
+        }
+        if setup.zero_copy {
+            device += ",zero-copy=yes";
+        }
+        let memory = if setup.zero_copy {
+            "--in-memory --single-file-segments -m 128"
+        } else {
+            "--no-huge --no-shconf -m 256"
+        };
+        // one segment a packet in its memory
+        let mbufs = if setup.size > LARGE {
+            "--total-num-mbufs=4096 --mbuf-size=10240"
+        } else {
+            "--total-num-mbufs=8192"
+        };
+        let queues = setup.queues;
+        let text = format!(
+            "{memory} --no-pci --no-telemetry --lcores 0@{main},1@{worker} --log-level=pmd.net.memif:debug \
+             --vdev {device} -- -i --no-flush-rx --disable-link-check {mbufs} --rxq={queues} --txq={queues} \
+             --forward-mode={mode} --txpkts={}",
+            setup.size
+        );
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    /// Starts testpmd with its port in forward mode `mode`; it does not forward yet.
+    pub(crate) fn testpmd(&self, setup: &Setup, mode: &str) -> Result<Testpmd, Error> {
+        if setup.peer == Peer::Server && !setup.is_abstract {
+            // a killed server leaves it, and the next one would run without its port
+            match std::fs::remove_file(self.socket(setup)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("cannot remove the old socket")(error));
+                }
+                _ => {}
+            }
+        }
+        Testpmd::start(&self.testpmd, &self.arguments(setup, mode), &self.stop)
+    }
+
+    /// Opens our end.
+    pub(crate) fn open(&self, memif: &Memif, setup: &Setup) -> Result<Interface, Error> {
+        Ok(self.port(setup).parse::<Port>()?.interface(memif).open()?)
+    }
+
+    /// Both ends, in the order that testpmd needs.
+    pub(crate) fn both_ends(&self, setup: &Setup, mode: &str) -> Result<Bench, Error> {
+        let huge_pages = setup.zero_copy.then(|| Reserved::new(HUGE_PAGES)).transpose()?;
+        let memif = Memif::start()?;
+        let (testpmd, interface) = match setup.peer {
+            Peer::Server => {
+                let testpmd = self.testpmd(setup, mode)?;
+                (testpmd, self.open(&memif, setup)?)
+            }
+            Peer::Client => {
+                let interface = self.open(&memif, setup)?;
+                (self.testpmd(setup, mode)?, interface)
+            }
+        };
+        Ok(Bench { testpmd, interface, _memif: memif, _huge_pages: huge_pages })
+    }
+
+    /// Both ends with a link that both know of.
+    pub(crate) fn link(&self, setup: &Setup, mode: &str) -> Result<Bench, Error> {
+        let mut bench = self.both_ends(setup, mode)?;
+        bench.interface.wait_up(Some(LINK))?;
+        bench.testpmd.connected()?;
+        let regions = bench.interface.details()?.regions;
+        if setup.zero_copy && !regions.iter().any(|region| region.index > 0 && region.page_size >= HUGE_PAGE)
+        {
+            return Err(Error::Wrong(format!("testpmd shares no huge pages: {regions:?}")));
+        }
+        Ok(bench)
+    }
+
+    /// Runs `traffic` on our core while `meanwhile` goes on here, and returns what both came to.
+    pub(crate) fn on_our_core<T: Send, U>(
+        &self,
+        traffic: impl FnOnce() -> Result<T, Error> + Send,
+        meanwhile: impl FnOnce() -> Result<U, Error>,
+    ) -> Result<(T, U), Error> {
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                pin_current(self.cores.0)?;
+                traffic()
+            });
+            let seen = meanwhile();
+            let done = worker.join().unwrap_or_else(|_| Err(Error::Wrong("our worker panicked".into())));
+            // testpmd's own words explain more than that nothing arrived
+            let seen = seen?;
+            Ok((done?, seen))
+        })
+    }
+
+    /// A process of our own with our end, under traffic: one to be killed.
+    pub(crate) fn victim(&self, setup: &Setup) -> Result<Victim, Error> {
+        let program = std::env::current_exe().map_err(Error::io("cannot find this program"))?;
+        let mut child = Command::new(program)
+            .args(["--victim", &self.port(setup)])
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(Error::io("cannot start a process of our own"))?;
+        let output = child.stdout.take().map(Output::collect).unwrap_or_default();
+        Ok(Victim { child, output })
+    }
+}
+
+/// Both ends of a link.
+pub(crate) struct Bench {
+    /// Its end.
+    pub(crate) testpmd: Testpmd,
+    /// Our end.
+    pub(crate) interface: Interface,
+    // dropped in this order: memory is free before the pool shrinks
+    _memif: Memif,
+    _huge_pages: Option<Reserved>,
+}
+
+impl Bench {
+    /// A link that was put together by hand.
+    pub(crate) fn new(testpmd: Testpmd, interface: Interface, memif: Memif) -> Self {
+        Self { testpmd, interface, _memif: memif, _huge_pages: None }
+    }
+
+    /// Ends testpmd first: it does not bear the death of its peer well.
+    pub(crate) fn end(mut self) -> Result<(), Error> {
+        self.testpmd.command("stop")?;
+        self.testpmd.quit()
+    }
+}
+
+/// What a victim says once its end is open.
+pub(crate) const LISTENING: &str = "listening";
+/// What a victim says once packets go round and verify.
+pub(crate) const FLOWING: &str = "flowing";
+
+/// A process of ours, to be killed; killed when dropped.
+pub(crate) struct Victim {
+    child: Child,
+    output: Arc<Output>,
+}
+
+impl Victim {
+    /// Waits until its end is open.
+    pub(crate) fn listening(&self) -> Result<(), Error> {
+        self.says(LISTENING)
+    }
+
+    /// Waits until its packets go round.
+    pub(crate) fn flowing(&self) -> Result<(), Error> {
+        self.says(FLOWING)
+    }
+
+    fn says(&self, word: &str) -> Result<(), Error> {
+        match self.output.wait(0, word, LINK) {
+            Some(_) => Ok(()),
+            None => Err(Error::Late { what: format!("{word:?} of our other process"), waited: LINK }),
+        }
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // fails only for one that has ended, and been waited for
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

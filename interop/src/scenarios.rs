@@ -1,0 +1,261 @@
+//! The scenarios: what is set up, what is done, and what must come of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memif_pmd::{FaultKind, Memif, QueueDetails, RingDetails};
+
+use crate::error::Error;
+use crate::lab::{Bench, LINK, Lab, Peer, Setup};
+use crate::traffic::{Flow, RoundTrip, receive, send};
+
+/// Of traffic, where a scenario is about traffic.
+const LONG: Duration = Duration::from_millis(1000);
+/// Of traffic, where it only has to be seen to flow.
+const SHORT: Duration = Duration::from_millis(300);
+const SECRET: &str = "open-sesame";
+
+type Action = fn(&Lab, &Setup) -> Result<String, Error>;
+
+/// Something to try, and its name.
+pub(crate) struct Scenario {
+    /// testpmd's role and what is special.
+    pub(crate) name: String,
+    setup: Setup,
+    action: Action,
+}
+
+impl Scenario {
+    /// Does it. Returns what was seen, for people to read.
+    pub(crate) fn run(&self, lab: &Lab) -> Result<String, Error> {
+        (self.action)(lab, &self.setup)
+    }
+}
+
+/// All scenarios, in the order of running.
+pub(crate) fn all() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for peer in [Peer::Server, Peer::Client] {
+        let role = if peer == Peer::Server { "server" } else { "client" };
+        let mut add = |name: String, setup, action: Action| {
+            all.push(Scenario { name: format!("{role}-{name}"), setup, action });
+        };
+        for size in [64, 1514, 9000] {
+            let setup = Setup::new(peer, size);
+            add(format!("{size}-rx"), setup.clone(), we_receive);
+            add(format!("{size}-tx"), setup.clone(), we_send);
+            add(format!("{size}-through"), setup, through);
+        }
+        let small = Setup::new(peer, 64);
+        add("two-queues".into(), Setup { queues: 2, ..small.clone() }, through);
+        add("abstract".into(), Setup { is_abstract: true, ..small.clone() }, through);
+        let secrets = |our_secret, its_secret| Setup { our_secret, its_secret, ..small.clone() };
+        add("secret-right".into(), secrets(SECRET, SECRET), through);
+        add("secret-wrong".into(), secrets("open-barley", SECRET), refused_wrong);
+        // the server asks for one, the client has none
+        let (ours, its) = if peer == Peer::Server { ("", SECRET) } else { (SECRET, "") };
+        add("secret-missing".into(), secrets(ours, its), refused_missing);
+        add("restart-ours".into(), small.clone(), restart_ours);
+        add("restart-testpmd".into(), small, restart_testpmd);
+    }
+    let zero_copy: [(_, _, Action); 4] = [
+        (64, "through", through),
+        (1514, "rx", we_receive),
+        (1514, "tx", we_send),
+        (1514, "through", through),
+    ];
+    for (size, direction, action) in zero_copy {
+        let setup = Setup { zero_copy: true, ..Setup::new(Peer::Client, size) };
+        all.push(Scenario { name: format!("client-zero-copy-{size}-{direction}"), setup, action });
+    }
+    all
+}
+
+/// testpmd sends what it makes; we get all that its ring took.
+fn we_receive(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    let mut bench = lab.link(setup, "txonly")?;
+    let total = AtomicU64::new(u64::MAX);
+    let testpmd = &mut bench.testpmd;
+    let (flow, sent) = lab.on_our_core(
+        || receive(&bench.interface, setup.size, &total, &lab.stop),
+        || {
+            testpmd.command("start")?;
+            thread::sleep(LONG);
+            testpmd.command("stop")?;
+            let sent = testpmd.counters()?.tx_packets;
+            total.store(sent, Ordering::Relaxed);
+            Ok(sent)
+        },
+    )?;
+    if sent == 0 || flow.packets != sent {
+        return Err(Error::Wrong(format!("testpmd sent {sent} packets and {} arrived", flow.packets)));
+    }
+    bench.testpmd.quit()?;
+    Ok(figures("received", flow))
+}
+
+/// We send, and testpmd counts every packet and byte.
+fn we_send(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    let mut bench = lab.link(setup, "rxonly")?;
+    bench.testpmd.command("start")?;
+    let (flow, ()) = lab.on_our_core(|| send(&bench.interface, setup.size, LONG, &lab.stop), || Ok(()))?;
+    let end = Instant::now() + LINK;
+    let bytes = flow.packets * setup.size as u64;
+    loop {
+        let seen = bench.testpmd.counters()?;
+        if (seen.rx_packets, seen.rx_bytes) == (flow.packets, bytes) && flow.packets > 0 {
+            break;
+        }
+        if Instant::now() > end || seen.rx_packets > flow.packets {
+            let sent = flow.packets;
+            return Err(Error::Wrong(format!("we sent {sent} packets, {bytes} bytes; testpmd saw {seen:?}")));
+        }
+    }
+    bench.end()?;
+    Ok(figures("sent", flow))
+}
+
+/// testpmd sends everything back, and we know each byte of it.
+fn through(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    let mut bench = lab.link(setup, "io")?;
+    let flow = round_trip(lab, setup, &mut bench, LONG)?;
+    if setup.queues == 1 {
+        check_descriptors(&bench, setup, flow.packets)?;
+    }
+    let secret = if setup.its_secret.is_empty() { "" } else { ", with a secret" };
+    bench.end()?;
+    Ok(figures("there and back", flow) + secret)
+}
+
+fn round_trip(lab: &Lab, setup: &Setup, bench: &mut Bench, time: Duration) -> Result<Flow, Error> {
+    bench.testpmd.command("start")?;
+    let mut trip = RoundTrip::new(&bench.interface, 1, setup.size, &lab.stop)?;
+    let (flow, ()) = lab.on_our_core(|| trip.run(time), || Ok(()))?;
+    Ok(flow)
+}
+
+/// Both rings are where so many packets of as many descriptors as intended have brought them.
+fn check_descriptors(bench: &Bench, setup: &Setup, packets: u64) -> Result<(), Error> {
+    let details = bench.interface.details()?;
+    let ring = |queues: &[QueueDetails]| queues.first().and_then(|queue| queue.ring);
+    let (Some(rx), Some(tx)) = (ring(&details.rx), ring(&details.tx)) else {
+        return Err(Error::Wrong("the link has no rings".into()));
+    };
+    // the sender's index counts descriptors, from 0 and modulo 2^16
+    let sent = |s2m: RingDetails, m2s: RingDetails| [s2m.head, m2s.tail].map(u64::from);
+    let seen = if setup.peer == Peer::Server { sent(tx, rx) } else { sent(rx, tx) };
+    let each = setup.descriptors();
+    let expected = packets * each % (1 << 16);
+    if seen == [expected; 2] {
+        return Ok(());
+    }
+    Err(Error::Wrong(format!(
+        "{packets} packets of {each} descriptors should end at {expected}, not at {seen:?}"
+    )))
+}
+
+fn refused_wrong(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    refused(lab, setup, "Incorrect secret", FaultKind::WrongSecret)
+}
+
+fn refused_missing(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    refused(lab, setup, "Secret required", FaultKind::SecretRequired)
+}
+
+/// The secrets do not fit: no link, and our side knows why. A server says it in `words`; where it is ours that
+/// refuses, it counts a fault of `kind`, and testpmd is told.
+fn refused(lab: &Lab, setup: &Setup, words: &str, kind: FaultKind) -> Result<String, Error> {
+    let mut bench = lab.both_ends(setup, "io")?;
+    let end = Instant::now() + LINK;
+    let seen = loop {
+        let details = bench.interface.details()?;
+        let fault = details.faults().map(|(kind, _)| format!("we refused: {}", kind.name())).next();
+        if let Some(seen) = details.last_disconnect.map(|reason| reason.to_string()).or(fault) {
+            break seen;
+        }
+        if Instant::now() > end {
+            return Err(Error::Late { what: "a refusal".into(), waited: LINK });
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let right = match setup.peer {
+        Peer::Server => seen.contains(words),
+        Peer::Client => bench.interface.details()?.faults().any(|(seen, _)| seen == kind),
+    };
+    if !right || bench.interface.is_up() {
+        return Err(Error::Wrong(format!("the reason should be {words:?}, and is: {seen}")));
+    }
+    if setup.peer == Peer::Client {
+        bench.testpmd.logs(words)?;
+    }
+    bench.testpmd.quit()?;
+    Ok(seen)
+}
+
+/// Our process is killed under way; testpmd goes on with the next one.
+fn restart_ours(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    let (victim, mut testpmd) = match setup.peer {
+        Peer::Server => {
+            let testpmd = lab.testpmd(setup, "io")?;
+            (lab.victim(setup)?, testpmd)
+        }
+        Peer::Client => {
+            let victim = lab.victim(setup)?;
+            victim.listening()?;
+            (victim, lab.testpmd(setup, "io")?)
+        }
+    };
+    testpmd.connected()?;
+    testpmd.command("start")?;
+    victim.flowing()?;
+    // it may crash when its peer dies while it polls
+    testpmd.command("stop")?;
+    victim.kill();
+    testpmd.logs("Disconnected")?;
+
+    let memif = Memif::start()?;
+    let interface = lab.open(&memif, setup)?;
+    if setup.peer == Peer::Client {
+        // it never connects again by itself
+        testpmd.command("port stop 0")?;
+        testpmd.command("port start 0")?;
+    }
+    interface.wait_up(Some(LINK))?;
+    testpmd.connected()?;
+    let mut bench = Bench::new(testpmd, interface, memif);
+    let flow = round_trip(lab, setup, &mut bench, SHORT)?;
+    bench.end()?;
+    Ok(figures("there and back after it", flow))
+}
+
+/// testpmd is killed under way; our interface and its queues go on with the next one.
+fn restart_testpmd(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    let mut bench = lab.link(setup, "io")?;
+    bench.testpmd.command("start")?;
+    let mut trip = RoundTrip::new(&bench.interface, 1, setup.size, &lab.stop)?;
+    lab.on_our_core(|| trip.run(SHORT), || Ok(()))?;
+    let Bench { testpmd, interface, .. } = &mut bench;
+    lab.on_our_core(
+        || trip.until_down(),
+        || {
+            thread::sleep(SHORT);
+            testpmd.sigkill()
+        },
+    )?;
+    if !interface.wait_down(Some(LINK))? {
+        return Err(Error::Late { what: "end of the link".into(), waited: LINK });
+    }
+    *testpmd = lab.testpmd(setup, "io")?;
+    interface.wait_up(Some(LINK))?;
+    testpmd.connected()?;
+    testpmd.command("start")?;
+    trip.restart(2, setup.size);
+    let (flow, ()) = lab.on_our_core(|| trip.run(SHORT), || Ok(()))?;
+    bench.end()?;
+    Ok(figures("there and back after it", flow))
+}
+
+fn figures(what: &str, flow: Flow) -> String {
+    format!("{:6.2} Mpps  {} packets {what}", flow.mpps(), flow.packets)
+}

@@ -1,0 +1,218 @@
+//! testpmd as a child process: started, spoken to at its prompt, and ended whatever happens.
+//!
+//! Its prompt comes on standard output and the memif driver's log on standard error, so each is waited on by itself.
+//! End of file on its standard input ends it, also when this process was killed.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memif_pmd::Stop;
+
+use crate::error::Error;
+use crate::output::Output;
+
+const PROMPT: &str = "testpmd> ";
+/// What its memif driver logs when a link is up.
+const CONNECTED: &str = "memif_connect(): Connected.";
+/// It takes well under a second.
+const START: Duration = Duration::from_secs(20);
+/// For an answer at the prompt.
+const ANSWER: Duration = Duration::from_secs(10);
+/// For it to end by itself.
+const QUIT: Duration = Duration::from_secs(5);
+
+/// Packets and bytes that testpmd's port has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Packets received.
+    pub(crate) rx_packets: u64,
+    /// Bytes received.
+    pub(crate) rx_bytes: u64,
+    /// Packets that a ring took.
+    pub(crate) tx_packets: u64,
+}
+
+impl Counters {
+    /// From the text of `show port stats`.
+    fn parse(text: &str) -> Option<Self> {
+        let number = |key: &str| text.split(key).nth(1)?.split_whitespace().next()?.parse().ok();
+        Some(Self {
+            rx_packets: number("RX-packets:")?,
+            rx_bytes: number("RX-bytes:")?,
+            tx_packets: number("TX-packets:")?,
+        })
+    }
+}
+
+/// A running testpmd with one memif port; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Testpmd {
+    child: Child,
+    input: Option<ChildStdin>,
+    answers: Arc<Output>,
+    log: Arc<Output>,
+    /// Bytes of `answers` that have been waited for, and of `log`.
+    read: (usize, usize),
+    stop: Stop,
+}
+
+impl Testpmd {
+    /// Starts `program` with `arguments` and waits for its prompt. It forwards nothing yet.
+    pub(crate) fn start(program: &Path, arguments: &[String], stop: &Stop) -> Result<Self, Error> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            // Ctrl-C is for us: it is ended in order
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(Error::io(format!("cannot start {}", program.display())))?;
+        let answers = child.stdout.take().map(Output::collect).unwrap_or_default();
+        let log = child.stderr.take().map(Output::collect).unwrap_or_default();
+        let input = child.stdin.take();
+        let mut testpmd = Self { child, input, answers, log, read: (0, 0), stop: stop.clone() };
+        testpmd.prompt(START)?;
+        Ok(testpmd)
+    }
+
+    /// Types `line` and returns what it answers.
+    pub(crate) fn command(&mut self, line: &str) -> Result<String, Error> {
+        if self.input.as_mut().is_none_or(|input| writeln!(input, "{line}").is_err()) {
+            return Err(self.failed(format!("took no {line:?}")));
+        }
+        self.prompt(ANSWER)
+    }
+
+    /// Waits for the next link that comes up.
+    pub(crate) fn connected(&mut self) -> Result<(), Error> {
+        let log = Arc::clone(&self.log);
+        self.read.1 += self.wait(&log, self.read.1, CONNECTED, ANSWER)?.len();
+        Ok(())
+    }
+
+    /// Waits until its log says `text`.
+    pub(crate) fn logs(&mut self, text: &str) -> Result<(), Error> {
+        let log = Arc::clone(&self.log);
+        self.wait(&log, self.read.1, text, ANSWER).map(drop)
+    }
+
+    /// What its port has counted since the link came up.
+    pub(crate) fn counters(&mut self) -> Result<Counters, Error> {
+        let answer = self.command("show port stats 0")?;
+        Counters::parse(&answer).ok_or_else(|| self.failed("shows no counters".into()))
+    }
+
+    /// Ends it as a user would; one that does not end in time is killed.
+    pub(crate) fn quit(mut self) -> Result<(), Error> {
+        if let Some(mut input) = self.input.take() {
+            // one that is gone takes no command, and is noticed below
+            let _ = writeln!(input, "quit");
+        }
+        let end = Instant::now() + QUIT;
+        while Instant::now() < end {
+            if self.child.try_wait().map_err(Error::io("cannot wait for testpmd"))?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(self.failed(format!("did not quit within {QUIT:?}")))
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) fn sigkill(&mut self) -> Result<(), Error> {
+        self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(Error::io("cannot kill testpmd"))
+    }
+
+    fn prompt(&mut self, timeout: Duration) -> Result<String, Error> {
+        let answers = Arc::clone(&self.answers);
+        let answer = self.wait(&answers, self.read.0, PROMPT, timeout)?;
+        self.read.0 += answer.len();
+        Ok(answer)
+    }
+
+    /// Waits in steps, to notice Ctrl-C and its death.
+    fn wait(
+        &mut self,
+        output: &Output,
+        from: usize,
+        wanted: &str,
+        timeout: Duration,
+    ) -> Result<String, Error> {
+        let end = Instant::now() + timeout;
+        loop {
+            // before looking: what it wrote before its death counts
+            let dead = self.child.try_wait().map_err(Error::io("cannot wait for testpmd"))?;
+            if let Some(text) = output.wait(from, wanted, Duration::from_millis(50)) {
+                return Ok(text);
+            }
+            if self.stop.is_stopped() {
+                return Err(Error::Interrupted);
+            }
+            if let Some(status) = dead {
+                return Err(self.failed(format!("ended with {status} before it said {wanted:?}")));
+            }
+            if Instant::now() >= end {
+                return Err(self.failed(format!("did not say {wanted:?} within {timeout:?}")));
+            }
+        }
+    }
+
+    fn failed(&self, problem: String) -> Error {
+        let text = self.answers.text() + &self.log.text();
+        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let said = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n");
+        Error::Testpmd { problem, said }
+    }
+}
+
+impl Drop for Testpmd {
+    fn drop(&mut self) {
+        // fails only for one that has ended, and been waited for
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER_TO_STATS: &str = "show port stats 0
+
+  ######################## NIC statistics for port 0  ########################
+  RX-packets: 35073344   RX-missed: 0          RX-bytes:  2244694016
+  RX-errors: 0
+  RX-nombuf:  0         
+  TX-packets: 17         TX-errors: 0          TX-bytes:  1088
+";
+
+    #[test]
+    fn counters_are_read_from_its_answer() {
+        let counters = Counters { rx_packets: 35_073_344, rx_bytes: 2_244_694_016, tx_packets: 17 };
+        assert_eq!(Counters::parse(ANSWER_TO_STATS), Some(counters));
+        assert_eq!(Counters::parse("Invalid port 0"), None);
+    }
+
+    #[test]
+    fn each_answer_is_read_once_and_death_is_noticed() {
+        let script = format!(
+            "printf '{PROMPT}'; read -r line; printf '%s %s\\n{PROMPT}' \"$line\" \"$line\"; exec >&-; read -r line; exit 3"
+        );
+        let mut shell = Testpmd::start(Path::new("/bin/sh"), &["-c".into(), script], &Stop::new()).unwrap();
+        assert_eq!(shell.command("stop").unwrap(), format!("stop stop\n{PROMPT}"));
+        let error = shell.command("start").unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("stop stop"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = Testpmd::start(Path::new("/nonexistent/testpmd"), &[], &Stop::new()).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/testpmd"), "{error}");
+    }
+}

@@ -10,7 +10,7 @@ use memif_os::page_pool::PoolError;
 use memif_os::region_file::RegionError;
 use memif_os::seqpacket::{AddressError, SocketError};
 use memif_ring::fault::{FaultKind, PeerFault};
-use memif_ring::message::{Reason, TextError};
+use memif_ring::message::{MessageKind, Reason, TextError};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -216,7 +216,7 @@ pub enum Disconnect {
     #[error("ended by this side: {0}")]
     Local(&'static str),
     /// We could not go on: memory, descriptors, sockets.
-    #[error("this side could not go on: {0}")]
+    #[error("{0}")]
     Failed(String),
 }
 
@@ -227,6 +227,7 @@ impl Disconnect {
         match self {
             Self::Peer { .. } | Self::Refused { .. } => ErrorCode::Disconnect,
             Self::Closed | Self::Local(_) => ErrorCode::Disconnected,
+            Self::Fault(PeerFault::FdMissing { on: MessageKind::AddRegion }) => ErrorCode::NoShmFd,
             Self::Fault(fault) => fault_code(fault.kind()),
             Self::Failed(_) => ErrorCode::Syscall,
         }

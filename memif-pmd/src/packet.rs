@@ -16,6 +16,8 @@ use crate::error::Error;
 const ALIGN: usize = 64;
 /// Room a packet has on average; only when a burst is filled with larger ones does it take fewer than its capacity.
 const AVERAGE: usize = 2048;
+/// Most packets in a burst: 2 GiB and a little, within which 32 bits count bytes.
+const MAX_CAPACITY: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -42,18 +44,22 @@ pub struct Burst {
 }
 
 impl Burst {
-    /// Room for `capacity` packets (at least 1) of 2 KiB on average, and for one of 64 KiB in any case.
+    /// Room for `capacity` packets (at least 1, at most 2^20) of 2 KiB on average, and for one of 64 KiB in any case.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// More than 2^20 packets, or not enough memory.
     pub fn new(capacity: usize) -> Result<Self, Error> {
-        let pool = PagePool::new(Self::bytes(capacity), 1, HugePages::Off)?;
+        let pool = PagePool::new(Self::bytes(capacity)?, 1, HugePages::Off)?;
         pool.take().map(|memory| Self::within(memory, capacity)).ok_or(Error::NoBurstMemory)
     }
 
     /// Bytes that a burst of `capacity` packets takes.
-    pub(crate) const fn bytes(capacity: usize) -> usize {
-        (capacity * AVERAGE + MAX_PACKET_SIZE).next_multiple_of(ALIGN)
+    pub(crate) const fn bytes(capacity: usize) -> Result<usize, Error> {
+        if capacity > MAX_CAPACITY {
+            let (got, max) = (capacity as u64, MAX_CAPACITY as u64);
+            return Err(Error::OutOfRange { what: "packets in a burst", got, min: 0, max });
+        }
+        Ok((capacity * AVERAGE + MAX_PACKET_SIZE).next_multiple_of(ALIGN))
     }
 
     /// A burst in memory from elsewhere, of [`Burst::bytes`]`(capacity)` bytes.
@@ -106,7 +112,7 @@ impl Burst {
         }
         let start = self.used;
         let packet = self.memory.get_mut(start..start + len)?;
-        #[expect(clippy::cast_possible_truncation, reason = "a burst of 2^32 bytes would need 2^21 packets")]
+        #[expect(clippy::cast_possible_truncation, reason = "a burst is below 2^32 bytes")]
         self.entries.push(Entry { start: start as u32, len: len as u32 });
         self.used = (start + len).next_multiple_of(ALIGN);
         Some(packet)

@@ -235,7 +235,8 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// The program's name for the peer to see, up to 31 bytes; `memif-rs` and its version by default.
+    /// The program's name for the peer to see, up to 31 bytes; `memif-rs` and its version by default. A listener has one:
+    /// that of its oldest interface.
     pub fn app_name(mut self, name: impl Into<String>) -> Self {
         self.app_name = name.into();
         self

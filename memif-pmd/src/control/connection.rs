@@ -47,9 +47,13 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A client has connected: HELLO waits to be sent.
-    pub(super) fn to_slave(channel: Channel, address: SocketAddress, s2m_rings: u16, m2s_rings: u16) -> Self {
+    pub(super) fn to_slave(
+        channel: Channel,
+        address: SocketAddress,
+        (name, s2m_rings, m2s_rings): (Name, u16, u16),
+    ) -> Self {
         let hello = HelloParams {
-            name: Name::truncated(concat!("memif-rs ", env!("CARGO_PKG_VERSION"))),
+            name,
             #[expect(clippy::cast_possible_truncation, reason = "255")]
             max_region: (MAX_REGIONS - 1) as u16,
             max_m2s_ring: m2s_rings.saturating_sub(1),
@@ -319,7 +323,7 @@ impl State {
             (Some(key), reason) => self.link_down(key, reason),
             (None, Disconnect::Fault(fault)) => {
                 match connection.asked_for.and_then(|key| self.interfaces.get_mut(&key)) {
-                    Some(interface) => interface.note_fault(fault),
+                    Some(interface) => interface.note_refusal(fault),
                     None => self.note_stranger(fault),
                 }
             }

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, RawFd};
 use std::time::{Duration, Instant};
 
 use memif_os::seqpacket::{Listener, SocketAddress, SocketError};
+use memif_ring::message::Name;
 
 use super::connection::Connection;
 use super::state::State;
@@ -83,8 +84,7 @@ impl State {
             let Some(listening) = self.listeners.get(address) else { return };
             match listening.listener.accept() {
                 Ok(Some(channel)) => {
-                    let (s2m, m2s) = self.most_rings(address);
-                    let connection = Connection::to_slave(channel, address.clone(), s2m, m2s);
+                    let connection = Connection::to_slave(channel, address.clone(), self.hello(address));
                     self.admit_waiting(address, connection);
                 }
                 Ok(None) => return,
@@ -139,12 +139,15 @@ impl State {
         }
     }
 
-    /// The most S2M and M2S rings that an interface of this listener takes: what HELLO says, as it is sent before the
-    /// client names one.
-    fn most_rings(&self, address: &SocketAddress) -> (u16, u16) {
-        let keys =
-            self.listeners.get(address).into_iter().flat_map(|listening| listening.interfaces.values());
-        let configs = keys.filter_map(|key| self.interfaces.get(key)).map(|interface| &interface.config);
-        configs.fold((1, 1), |(s2m, m2s), config| (s2m.max(config.s2m_rings()), m2s.max(config.m2s_rings())))
+    /// What HELLO says of a listener's interfaces, as it is sent before the client names one: the application's name of
+    /// the oldest, and the most S2M and M2S rings that any of them takes.
+    fn hello(&self, address: &SocketAddress) -> (Name, u16, u16) {
+        let keys = self.listeners.get(address).map(|listening| listening.interfaces.values());
+        let mut keys: Vec<_> = keys.into_iter().flatten().copied().collect();
+        keys.sort_unstable();
+        let configs = keys.iter().filter_map(|key| self.interfaces.get(key)).map(|interface| &interface.config);
+        let name = configs.clone().next().map_or(Name::from_field([0; 32]), |config| config.app_name);
+        let most = |rings: fn(&Config) -> u16| configs.clone().map(rings).max().unwrap_or(1);
+        (name, most(Config::s2m_rings), most(Config::m2s_rings))
     }
 }

@@ -82,6 +82,14 @@ impl InterfaceState {
         }
     }
 
+    /// A client asked for the interface and was refused: whoever waits for a link wants to know why.
+    pub(super) fn note_refusal(&mut self, fault: PeerFault) {
+        self.note_fault(fault);
+        if self.connection.is_none() {
+            self.last_disconnect = Some(Disconnect::Fault(fault));
+        }
+    }
+
     /// Hands the link to the data threads. Every queue's epoch moves, also of those that have no ring.
     fn install(&self, attached: Attached) -> Arc<Link> {
         let Attached { link, rx, tx } = attached;
@@ -433,7 +441,7 @@ impl State {
         if let Some(ring) = interface.link.as_ref().and_then(|link| link.ring(direction, queue)) {
             ring.mask_interrupts(mode != RxMode::Interrupt);
             wake_fence();
-            let _ = ring.event.signal(); // a full counter wakes as well
+            let _ = ring.event.ring(); // a full counter wakes as well
         }
         Ok(())
     }

@@ -220,7 +220,7 @@ impl RxQueue {
         if let Some(queue) = self.handle.link() {
             queue.side.ring().mask_interrupts(mode != RxMode::Interrupt);
             wake_fence();
-            let _ = queue.event.signal(); // a full counter wakes as well
+            let _ = queue.event.ring(); // a full counter wakes as well
         }
     }
 

@@ -79,7 +79,7 @@ fn ring_receiver(queue: &QueueLink<TxSide>, counters: &QueueCounters) {
 
 #[cold]
 fn interrupt(queue: &QueueLink<TxSide>, counters: &QueueCounters) {
-    let _ = queue.event.signal(); // a full counter is rung already; a broken one is the peer's loss
+    let _ = queue.event.ring(); // a full counter is rung already; a broken one is the peer's loss
     counters.add_interrupt();
 }
 

@@ -124,7 +124,7 @@ impl Workers {
         self
     }
 
-    /// Most packets in a burst, at least 1. More amortise the cost of each burst better and take longer to fill.
+    /// Most packets in a burst, 1 to 2^20. More amortise the cost of each burst better and take longer to fill.
     pub fn burst(mut self, packets: usize) -> Self {
         self.burst = packets;
         self
@@ -171,7 +171,7 @@ impl Workers {
     pub fn start(self) -> Result<Running, Error> {
         let stop = Stop::new();
         let blocks = self.plans.iter().map(|plan| plan.tasks.len()).sum::<usize>().max(1);
-        let pool = PagePool::new(Burst::bytes(self.burst), blocks, self.huge_pages)?;
+        let pool = PagePool::new(Burst::bytes(self.burst)?, blocks, self.huge_pages)?;
         // dropped on failure, which stops and joins those that run
         let mut running = Running { stop: stop.clone(), threads: Vec::new() };
         for plan in self.plans {

@@ -219,7 +219,8 @@ impl<R: RingMemory> TailSender<R> {
         regions.span(desc.region, desc.offset, desc.length).map(|_| desc)
     }
 
-    /// Writes down the `ahead`-th posted buffer as filled with `length` bytes; published by [`TailSender::commit`].
+    /// Writes down the `ahead`-th posted buffer as filled with `length` bytes, at most what it holds; published by
+    /// [`TailSender::commit`].
     pub fn complete(&mut self, ahead: u16, flags: u16, length: u32) {
         self.0.ring.complete_desc(self.0.next.wrapping_add(ahead), flags, length);
     }

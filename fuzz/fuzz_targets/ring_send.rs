@@ -1,0 +1,311 @@
+//! A sending end in either role, against a receiver that behaves until it does not: every count, fault and byte of
+//! memory is as the model says, and a well-behaved receiver finds every packet whole and in order.
+#![no_main]
+
+use std::collections::VecDeque;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use memif_fuzz::memory::{Edge, Mischief, OwnBuffers, Role, Twin, move_peer, packet};
+use memif_fuzz::sender::Sender;
+use memif_ring::burst::Tally;
+use memif_ring::fault::{DropReason, PeerFault};
+use memif_ring::head_side::HeadSender;
+use memif_ring::layout::Desc;
+use memif_ring::mock::MockRegion;
+use memif_ring::shm::Ring;
+use memif_ring::tail_side::TailSender;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    role: Role,
+    log2_size: u8,
+    capacity: u8,
+    buffers: OwnBuffers,
+    /// Whether the 16-bit indices are about to wrap: seldom, as it takes its time.
+    wound: u8,
+    steps: Vec<Step>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Step {
+    /// Packets of these lengths, in turn.
+    Send {
+        seed: u8,
+        lengths: [Length; 3],
+        count: u8,
+    },
+    Free {
+        wanted: u8,
+    },
+    Buffer {
+        ahead: u8,
+    },
+    /// Fills slots in place.
+    Complete {
+        ahead: u8,
+        flags: u16,
+        length: Edge,
+    },
+    Commit {
+        slots: u8,
+    },
+    /// The peer takes so many packets, if it behaves.
+    Depart {
+        packets: u8,
+    },
+    Mischief(Mischief),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Length {
+    Short(u8),
+    Long(u16),
+    Longest,
+    TooLong,
+}
+
+impl Length {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Short(len) => len.into(),
+            Self::Long(len) => usize::from(len) % 4096,
+            Self::Longest => 65535,
+            Self::TooLong => 65536,
+        }
+    }
+}
+
+enum Real {
+    Slave(HeadSender<Ring>),
+    Master(TailSender<Ring>),
+}
+
+impl Real {
+    fn new(role: Role, twin: &Twin) -> Self {
+        match role {
+            Role::Slave => Self::Slave(HeadSender::new(twin.shared.ring(), twin.image.buffers)),
+            Role::Master => Self::Master(TailSender::new(twin.shared.ring())),
+        }
+    }
+
+    fn send(&mut self, on: &MockRegion, packets: &[&[u8]], tally: &mut Tally) -> Result<usize, PeerFault> {
+        match self {
+            Self::Slave(sender) => sender.send(on.regions(), packets, tally),
+            Self::Master(sender) => sender.send(on.regions(), packets, tally),
+        }
+    }
+
+    fn free(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+        match self {
+            Self::Slave(sender) => sender.free(wanted),
+            Self::Master(sender) => sender.free(wanted),
+        }
+    }
+
+    fn buffer(&self, on: &MockRegion, ahead: u16) -> Result<Desc, DropReason> {
+        match self {
+            Self::Slave(sender) => sender.buffer(on.regions(), ahead),
+            Self::Master(sender) => sender.buffer(on.regions(), ahead),
+        }
+    }
+
+    fn complete(&mut self, ahead: u16, flags: u16, length: u32) {
+        match self {
+            Self::Slave(sender) => sender.complete(ahead, flags, length),
+            Self::Master(sender) => sender.complete(ahead, flags, length),
+        }
+    }
+
+    fn commit(&mut self, slots: u16) {
+        match self {
+            Self::Slave(sender) => sender.commit(slots),
+            Self::Master(sender) => sender.commit(slots),
+        }
+    }
+}
+
+struct Run {
+    role: Role,
+    twin: Twin,
+    model: Sender,
+    real: Real,
+    model_tally: Tally,
+    tally: Tally,
+    /// What a peer that has done nothing wrong has yet to take; `None` once it has.
+    honest: Option<VecDeque<Vec<u8>>>,
+}
+
+impl Run {
+    fn new(input: &Input) -> Self {
+        let capacity = 1 + u32::from(input.capacity);
+        let mut twin = Twin::new(1 + input.log2_size % 5, capacity, input.buffers.0);
+        let real = Real::new(input.role, &twin);
+        let model = Sender::new(input.role, &mut twin.image);
+        let honest = input.buffers.0.is_none().then(VecDeque::new);
+        let mut run = Self {
+            role: input.role,
+            twin,
+            model,
+            real,
+            model_tally: Tally::default(),
+            tally: Tally::default(),
+            honest,
+        };
+        if input.role == Role::Master {
+            run.post(0);
+        }
+        if input.wound == 251 {
+            run.wind();
+        }
+        run
+    }
+
+    /// The slave's buffers of a whole ring, posted behind `from`.
+    fn post(&mut self, from: u16) {
+        let size = self.twin.image.size();
+        for index in (0..size).map(|slot| from.wrapping_add(slot)) {
+            self.twin.set_desc(index, self.twin.image.posted(index));
+        }
+        self.twin.set_head(from.wrapping_add(size));
+    }
+
+    /// Moves both indices up to the end of 16 bits, a ring at a time.
+    fn wind(&mut self) {
+        let size = self.twin.image.size();
+        for ring in 1..u16::MAX / size {
+            assert_eq!(self.real.free(1), Ok(size));
+            assert_eq!(self.model.free(&self.twin.image, 1), Ok(size));
+            self.real.commit(size);
+            self.model.commit(&mut self.twin.image, size);
+            let behind = if self.role == Role::Master { ring + 1 } else { ring };
+            move_peer(&mut self.twin, self.role, behind * size);
+        }
+        self.twin.check();
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Send { seed, lengths, count } => {
+                let burst = lengths
+                    .iter()
+                    .cycle()
+                    .take(usize::from(count % 24))
+                    .zip((0u8..).map(|at| seed.wrapping_add(at)));
+                let packets: Vec<_> = burst.map(|(length, seed)| packet(seed, length.bytes())).collect();
+                self.send(&packets);
+            }
+            Step::Free { wanted } => {
+                let want = self.model.free(&self.twin.image, wanted.into());
+                assert_eq!(self.real.free(wanted.into()), want);
+            }
+            Step::Buffer { ahead } => {
+                let known = self.model.known(&self.twin.image);
+                if known > 0 {
+                    let ahead = u16::from(ahead) % known;
+                    assert_eq!(
+                        self.real.buffer(&self.twin.shared, ahead),
+                        self.model.peek(&self.twin.image, ahead)
+                    );
+                }
+            }
+            Step::Complete { ahead, flags, length } => {
+                let known = self.model.known(&self.twin.image);
+                if known > 0 {
+                    // a master that says more than a buffer holds is no longer one whose packets can be predicted
+                    self.honest = None;
+                    let ahead = u16::from(ahead) % known;
+                    self.real.complete(ahead, flags, length.0);
+                    self.model.complete(&mut self.twin.image, ahead, flags, length.0);
+                }
+            }
+            Step::Commit { slots } => {
+                self.honest = None;
+                self.real.commit(slots.into());
+                self.model.commit(&mut self.twin.image, slots.into());
+            }
+            Step::Depart { packets } => (0..packets % 40).for_each(|_| self.depart()),
+            Step::Mischief(ref mischief) => {
+                self.honest = None;
+                mischief.commit(&mut self.twin, self.role);
+            }
+        }
+        self.twin.check();
+    }
+
+    fn send(&mut self, packets: &[Vec<u8>]) -> usize {
+        let slices: Vec<_> = packets.iter().map(Vec::as_slice).collect();
+        let got = self.real.send(&self.twin.shared, &slices, &mut self.tally);
+        let want = self.model.send(&mut self.twin.image, packets, &mut self.model_tally);
+        assert_eq!(self.tally, self.model_tally);
+        match (got, want) {
+            (Ok(done), Ok((want, sent))) => {
+                assert_eq!(done, want);
+                self.honest.as_mut().into_iter().for_each(|queue| queue.extend(sent.iter().cloned()));
+                done
+            }
+            (Err(fault), Err(want)) => {
+                assert_eq!(fault, want);
+                assert!(self.honest.is_none(), "{fault} for a peer that did nothing wrong");
+                packets.len()
+            }
+            (got, want) => panic!("got {got:?}, the model has {want:?}"),
+        }
+    }
+
+    /// A receiver by the book, written on its own: takes one packet, passing by the slots that were given up.
+    fn depart(&mut self) {
+        let Some(mut queue) = self.honest.take() else { return };
+        let image = &self.twin.image;
+        // where the peer takes: its own tail of an S2M ring; of an M2S ring, a ring's size behind what it has posted
+        let (mut at, end) = match self.role {
+            Role::Slave => (image.tail(), image.head()),
+            Role::Master => (image.head().wrapping_sub(image.size()), image.tail()),
+        };
+        let (start, mut bytes) = (at, Vec::new());
+        while at != end {
+            let desc = image.desc(at);
+            let posted = image.posted(at);
+            assert_eq!((desc.region, desc.offset), (posted.region, posted.offset));
+            bytes.extend_from_slice(&image.bytes[image.place(&desc).unwrap()]);
+            at = at.wrapping_add(1);
+            if desc.flags & 1 == 0 && !bytes.is_empty() {
+                break;
+            }
+        }
+        if !bytes.is_empty() {
+            assert_eq!(Some(bytes), queue.pop_front());
+        }
+        match self.role {
+            Role::Slave => self.twin.set_tail(at),
+            Role::Master => {
+                for index in (0..at.wrapping_sub(start)).map(|slot| start.wrapping_add(slot)) {
+                    self.twin.set_desc(index, self.twin.image.posted(index));
+                }
+                self.twin.set_head(at.wrapping_add(self.twin.image.size()));
+            }
+        }
+        self.honest = Some(queue);
+    }
+
+    /// A receiver that goes on receiving gets everything, and then a packet of one byte fits.
+    fn finish(mut self) {
+        if self.honest.is_none() {
+            return;
+        }
+        for _ in 0..=2 * self.twin.image.size() {
+            self.depart();
+        }
+        assert_eq!(self.honest.as_ref().map(VecDeque::len), Some(0));
+        assert_eq!(self.send(&[vec![1]]), 1);
+        self.depart();
+        assert_eq!(self.honest.as_ref().map(VecDeque::len), Some(0));
+        self.twin.check();
+    }
+}
+
+fuzz_target!(|input: Input| {
+    let mut run = Run::new(&input);
+    input.steps.iter().take(64).for_each(|step| run.step(step));
+    run.finish();
+});

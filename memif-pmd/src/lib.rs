@@ -28,6 +28,11 @@
 //! The peer is not trusted. What it does wrong costs its own packets or its link, never this process; what is copied
 //! into a [`Burst`] is private and cannot change any more.
 
+/// The README's program must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 mod config;
 mod control;
 mod error;

@@ -368,7 +368,7 @@ counted! {
         OutOfRegion = "out_of_region",
         /// NEXT on the last descriptor that is published: the packet's rest is missing. What is there is consumed.
         ChainBroken = "chain_broken",
-        /// A packet of more descriptors than its ring has. They are consumed up to the limit.
+        /// A packet of more than 1024 descriptors. All of them are consumed.
         ChainTooLong = "chain_too_long",
         /// The master altered the region or offset of a buffer that the slave had posted. The slave's own record of
         /// the buffer is kept, the packet is dropped.

@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use memif_os::cpu::CpuError;
-use memif_os::event::EventError;
 use memif_os::guard::GuardError;
 use memif_os::page_pool::PoolError;
 use memif_os::region_file::RegionError;
@@ -252,7 +251,7 @@ fn fault_code(kind: FaultKind) -> ErrorCode {
         | FaultKind::RegionNotSealed
         | FaultKind::RegionLost => ErrorCode::NoShmFd,
         FaultKind::NotAllowed => ErrorCode::Acces,
-        FaultKind::FdMissing => ErrorCode::NoIntFd,
+        FaultKind::FdMissing | FaultKind::NotAnEventFd => ErrorCode::NoIntFd,
         _ => ErrorCode::MfMsg,
     }
 }
@@ -325,12 +324,6 @@ impl ErrorCode {
     #[must_use]
     pub const fn number(self) -> i32 {
         self as i32
-    }
-}
-
-impl From<EventError> for Disconnect {
-    fn from(error: EventError) -> Self {
-        Self::Failed(error.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use memif_os::event::EventFd;
+use memif_os::event::{EventError, EventFd};
 use memif_os::region_file::{PeerRegion, RegionError, RegionFile, SealState, ShrinkSeal};
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{FdToken, Negotiated};
@@ -339,7 +339,12 @@ impl Offer {
         let mut looks = Vec::with_capacity(rings.len());
         let mut events = Vec::with_capacity(rings.len());
         for (offered, ring) in self.rings.into_iter().zip(&rings) {
-            let event = Arc::new(EventFd::from_peer(offered.fd)?);
+            let (direction, index) = (offered.direction, offered.index);
+            let event = EventFd::from_peer(offered.fd).map_err(|error| match error {
+                EventError::NotAnEventFd { .. } => PeerFault::NotAnEventFd { direction, index }.into(),
+                error => Disconnect::Failed(error.to_string()),
+            })?;
+            let event = Arc::new(event);
             events.push((offered.direction, Arc::clone(&event)));
             looks.push(LinkRing {
                 direction: offered.direction,

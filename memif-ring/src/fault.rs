@@ -251,6 +251,13 @@ pub enum PeerFault {
         /// Its group id.
         gid: u32,
     },
+    /// A ring whose interrupt descriptor is no eventfd.
+    NotAnEventFd {
+        /// Which way the ring goes.
+        direction: Direction,
+        /// The ring's index.
+        index: u16,
+    },
     /// A ring header without the cookie.
     BadCookie {
         /// What stands in place of [`COOKIE`].
@@ -346,6 +353,8 @@ counted! {
         RegionLost = "region_lost",
         /// See [`PeerFault::NotAllowed`].
         NotAllowed = "not_allowed",
+        /// See [`PeerFault::NotAnEventFd`].
+        NotAnEventFd = "not_an_eventfd",
         /// See [`PeerFault::BadCookie`].
         BadCookie = "bad_cookie",
         /// See [`PeerFault::HandshakeTimedOut`].
@@ -420,6 +429,7 @@ impl PeerFault {
             Self::RegionNotSealed { .. } => FaultKind::RegionNotSealed,
             Self::RegionLost { .. } => FaultKind::RegionLost,
             Self::NotAllowed { .. } => FaultKind::NotAllowed,
+            Self::NotAnEventFd { .. } => FaultKind::NotAnEventFd,
             Self::BadCookie { .. } => FaultKind::BadCookie,
             Self::HandshakeTimedOut { .. } => FaultKind::HandshakeTimedOut,
             Self::HeadTooFar { .. } => FaultKind::HeadTooFar,
@@ -470,6 +480,7 @@ impl FaultKind {
             Self::RegionNotSealed => "Region file can shrink: add F_SEAL_SHRINK",
             Self::RegionLost => "Region file changed under the link",
             Self::NotAllowed => "Not allowed",
+            Self::NotAnEventFd => "Interrupt descriptor is no eventfd",
             Self::BadCookie => "Wrong ring cookie",
             Self::HandshakeTimedOut => "Handshake timed out",
             Self::HeadTooFar => "Ring head out of range",
@@ -550,6 +561,9 @@ impl fmt::Display for PeerFault {
             }
             Self::RegionLost { region } => write!(f, "region {region} lost pages while the link was up"),
             Self::NotAllowed { uid, gid } => write!(f, "a process of user {uid}, group {gid} is not allowed"),
+            Self::NotAnEventFd { direction, index } => {
+                write!(f, "the interrupt descriptor of {direction} ring {index} is no eventfd")
+            }
             Self::BadCookie { got } => write!(f, "cookie {got:#010x} in a ring, not {COOKIE:#010x}"),
         }
     }

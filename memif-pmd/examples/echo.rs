@@ -1,0 +1,28 @@
+//! Sends every packet back on the queue that it came in on: `cargo run --release --example echo -- PORT`
+//!
+//! PORT is a socket and what the interface shall be, such as `/run/memif.sock,role=master,queues=2`. Ctrl-C ends it.
+
+use memif_pmd::{Error, Idle, Memif, Port, Workers, ctrl_c, forward};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let text = std::env::args().nth(1).ok_or("usage: echo PATH[,role=master|slave][,id=N][,queues=N]…")?;
+    let port: Port = text.parse()?;
+
+    // The control plane: connects, and connects again, on a thread of its own.
+    let memif = Memif::start()?;
+    let interface = port.interface(&memif).open()?;
+
+    // A task for each pair of queues, each on a thread of its own, which sleeps when there is nothing to do.
+    let queues = (0..interface.rx_count()).map(|index| Ok((interface.rx(index)?, interface.tx(index)?)));
+    let queues = queues.collect::<Result<Vec<_>, Error>>()?;
+    let mut workers = Workers::new().idle(Idle::Sleep { after: 10_000 });
+    for pair in queues {
+        workers = workers.anywhere(pair, forward);
+    }
+    workers.run_until(&ctrl_c()?)?;
+
+    for queue in interface.details()?.rx {
+        println!("queue {}: {} packets", queue.index, queue.stats.packets);
+    }
+    Ok(())
+}

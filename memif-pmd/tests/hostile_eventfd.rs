@@ -1,0 +1,169 @@
+//! Eventfds that block, are full, ring all the time or not at all. They belong to both ends, so a peer can do to them
+//! what it likes; no thread of ours may wait for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+mod common;
+mod hostile_peer;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{packet, until};
+use hostile_peer::master::Step as MasterStep;
+use hostile_peer::memory::Memory;
+use hostile_peer::slave::{ScriptedSlave, Step};
+use hostile_peer::wire::Wire;
+use hostile_peer::{Arena, How, VICTIM};
+use memif_pmd::{RxMode, RxQueue, TxQueue};
+use memif_ring::layout::Desc;
+use memif_ring::message::{Direction, MessageKind};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{OFlags, fcntl_setfl};
+
+/// The most that an eventfd holds.
+const FULL: u64 = u64::MAX - 1;
+
+/// Fills the counter again and again, for as long as `business` takes. The file blocks for everyone who shares it, so
+/// the thread here waits on a copy of its own, and is let out by reading.
+fn kept_full<T>(event: &OwnedFd, business: impl FnOnce() -> T) -> T {
+    fcntl_setfl(event, OFlags::empty()).unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let filler = scope.spawn(|| {
+            let mut file = File::from(event.try_clone().unwrap());
+            while !over.load(Ordering::Relaxed) {
+                file.write_all(&FULL.to_ne_bytes()).unwrap();
+            }
+        });
+        let result = business();
+        over.store(true, Ordering::Relaxed);
+        let mut file = File::from(event.try_clone().unwrap());
+        while !filler.is_finished() {
+            // somebody may have been quicker, and then a read would wait
+            if memif_os::event::poll_fds(&[event.as_fd()], Some(Duration::from_millis(1))).unwrap() > 0 {
+                file.read_exact(&mut [0; 8]).unwrap();
+            }
+        }
+        fcntl_setfl(event, OFlags::NONBLOCK).unwrap();
+        result
+    })
+}
+
+/// Sends with interrupts wanted, and does whatever else rings.
+fn ring_a_lot(arena: &Arena, tx: &mut TxQueue, consume: impl Fn(u16)) {
+    for sequence in 1..200 {
+        let how = How::ALL[usize::from(sequence % 2)];
+        assert!(how.send(tx, &packet(64, sequence.into())));
+        consume(sequence);
+        arena.victim.set_rx_mode(0, RxMode::Interrupt).unwrap();
+        arena.victim.set_rx_mode(0, RxMode::Adaptive).unwrap();
+    }
+    assert_eq!(tx.stats().interrupts, 199);
+}
+
+fn wait_a_little(rx: &mut RxQueue) {
+    for mode in [RxMode::Polling, RxMode::Interrupt, RxMode::Adaptive] {
+        rx.set_mode(mode);
+        assert!(!rx.wait(Some(Duration::from_millis(2))).unwrap());
+        rx.clear_event();
+    }
+}
+
+#[test]
+fn a_slaves_eventfds_that_block_and_are_full() {
+    let mut arena = Arena::master();
+    let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::Up);
+    let (mut tx, mut rx) = (arena.victim.tx(0).unwrap(), arena.victim.rx(0).unwrap());
+    slave.post();
+    kept_full(slave.event(Direction::M2S), || {
+        kept_full(slave.event(Direction::S2M), || {
+            let post = |sequence| slave.m2s().publish([slave.memory.slot(Direction::M2S, sequence)]);
+            ring_a_lot(&arena, &mut tx, post);
+            wait_a_little(&mut rx);
+            arena.bystander.moves_on();
+        });
+    });
+    assert!(arena.victim.is_up());
+    drop((slave, tx, rx));
+    arena.unharmed_master();
+}
+
+#[test]
+fn our_own_eventfds_that_a_master_makes_block_and_fills() {
+    let (mut arena, listener) = Arena::slave();
+    let master = listener.until(MasterStep::Up);
+    until("the victim's link", || arena.victim.is_up());
+    let (mut tx, mut rx) = (arena.victim.tx(0).unwrap(), arena.victim.rx(0).unwrap());
+    kept_full(master.event(Direction::M2S), || {
+        kept_full(master.event(Direction::S2M), || {
+            ring_a_lot(&arena, &mut tx, |sequence| master.ring(Direction::S2M).set_tail(sequence));
+            wait_a_little(&mut rx);
+            arena.bystander.moves_on();
+        });
+    });
+    assert!(arena.victim.is_up());
+    drop((master, tx, rx));
+    arena.unharmed_slave(listener);
+}
+
+/// A slave whose eventfds are these.
+fn with_events(arena: &Arena, flags: EventfdFlags, count: u64) -> ScriptedSlave {
+    let event = || {
+        let event = eventfd(0, flags).unwrap();
+        File::from(event.try_clone().unwrap()).write_all(&count.to_ne_bytes()).unwrap();
+        event
+    };
+    let wire = Wire::connect(&arena.socket);
+    let slave = ScriptedSlave::unconnected(wire, VICTIM, Memory::new(4, 2048));
+    let slave = ScriptedSlave { events: [event(), event()], ..slave };
+    slave.wire.expect(MessageKind::Hello);
+    slave.run(Step::Hello, Step::Up);
+    slave
+}
+
+#[test]
+fn eventfds_that_never_fall_silent() {
+    // semaphores give back one count a read: these stay readable for ever
+    let mut arena = Arena::master_with(|builder| builder.rx_mode(RxMode::Interrupt).notify_interrupts());
+    for flags in [EventfdFlags::SEMAPHORE, EventfdFlags::SEMAPHORE | EventfdFlags::NONBLOCK] {
+        let slave = with_events(&arena, flags, FULL);
+        let (mut tx, mut rx) = (arena.victim.tx(0).unwrap(), arena.victim.rx(0).unwrap());
+        slave.post();
+        for sequence in 0..16 {
+            assert!(How::Copy.send(&mut tx, &packet(64, sequence)));
+            assert!(!rx.wait(Some(Duration::from_millis(1))).unwrap());
+            rx.clear_event();
+        }
+        // the control plane hears of nothing else, and still serves the others
+        arena.bystander.moves_on();
+        slave.s2m().publish([slave.memory.packet(0, 64, 1)]);
+        assert_eq!(How::Copy.all(&mut rx).len(), 1);
+        drop((slave, tx, rx));
+        until("the link's end", || !arena.victim.is_up());
+    }
+    arena.unharmed_master();
+}
+
+#[test]
+fn rings_without_packets_and_packets_without_rings() {
+    let mut arena = Arena::master_with(|builder| builder.rx_mode(RxMode::Interrupt));
+    let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::Up);
+    let mut rx = arena.victim.rx(0).unwrap();
+    let mut event = File::from(slave.event(Direction::S2M).try_clone().unwrap());
+    for sequence in 0..100u16 {
+        event.write_all(&1u64.to_ne_bytes()).unwrap();
+        assert!(!rx.wait(Some(Duration::from_secs(30))).unwrap(), "woken for nothing, and told so");
+        // a wake-up that the peer steals is made up for by the look before the sleep
+        slave.s2m().publish([Desc { length: 60, ..slave.memory.slot(Direction::S2M, sequence) }]);
+        let _ = event.read(&mut [0; 8]);
+        assert!(rx.wait(Some(Duration::from_secs(30))).unwrap());
+        assert_eq!(How::Copy.once(&mut rx).len(), 1);
+    }
+    arena.bystander.moves_on();
+    drop((slave, rx));
+    arena.unharmed_master();
+}

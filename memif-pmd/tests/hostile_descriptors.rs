@@ -155,6 +155,7 @@ fn files_that_are_no_regions(arena: &Arena, all_gone: &dyn Fn(&str)) {
         let fd = memfd(MemfdFlags::ALLOW_SEALING);
         rustix::fs::ftruncate(&fd, len).unwrap();
         assert_eq!(offer(arena, &fd).as_deref(), Some("Invalid region size"));
+        drop(fd);
         all_gone("a memfd smaller than announced");
     }
     assert_eq!(arena.faults(FaultKind::RegionTooSmall), 3);

@@ -7,13 +7,13 @@ mod hostile_peer;
 use std::thread;
 use std::time::Duration;
 
-use common::{PATIENCE, check, packet, until};
+use common::{PATIENCE, check, events, packet, until};
 use hostile_peer::child::{Actor, arrived, part};
 use hostile_peer::master::{ScriptedListener, Step as MasterStep};
 use hostile_peer::slave::{ScriptedSlave, Step};
 use hostile_peer::{Arena, How, VICTIM};
 use memif_os::huge_pages::HugePages;
-use memif_pmd::{Burst, Disconnect, Memif, forward};
+use memif_pmd::{Burst, Disconnect, Event, Memif, forward};
 use rustix::process::Signal;
 
 #[test]
@@ -49,7 +49,8 @@ fn a_master_killed_at_every_step() {
         let _master = listener.until(MasterStep::ALL[part[1].parse::<usize>().unwrap()]);
         return arrived();
     }
-    let (mut arena, listener) = Arena::slave();
+    let (handler, heard) = events();
+    let (mut arena, listener) = Arena::slave_with(|builder| builder.on_event(handler));
     drop(listener);
     for (place, step) in MasterStep::ALL.into_iter().enumerate() {
         let mut actor = Actor::new("a_master_killed_at_every_step", &format!("{} {place}", arena.socket));
@@ -57,12 +58,13 @@ fn a_master_killed_at_every_step() {
         if step == MasterStep::Up {
             until("the victim's link", || arena.victim.is_up());
         }
+        heard.try_iter().for_each(drop); // that there was nobody, so far
         actor.signal(Signal::KILL);
-        until("the link's end", || {
-            // it tries again at once, and finds nobody
-            matches!(arena.details().last_disconnect, Some(Disconnect::Closed | Disconnect::Failed(_)))
-                && !arena.victim.is_up()
-        });
+        let expected = match step {
+            MasterStep::Up => Event::Disconnected(Disconnect::Closed),
+            _ => Event::ConnectFailed(Disconnect::Closed),
+        };
+        until("the link's end", || common::next(&heard) == expected);
         drop(actor);
         arena.bystander.moves_on();
     }

@@ -198,13 +198,13 @@ impl<'a> Honest<'a> {
             if self.random.range(0, 1) == 0 {
                 drop(slave);
                 until("the master's notice", || !master.is_up());
-                self.to_nobody(&mut lanes);
+                self.send_more(&mut lanes);
                 settle(lanes, ring, drained, total);
                 (slave, ring, largest) = self.slave();
             } else {
                 drop(master);
                 until("the slave's notice", || !slave.is_up());
-                self.to_nobody(&mut lanes);
+                self.send_more(&mut lanes);
                 settle(lanes, ring, drained, total);
                 master = self.master();
             }
@@ -237,7 +237,7 @@ impl<'a> Honest<'a> {
     }
 
     /// Sends a little more, although nobody is there: it is dropped, and counted.
-    fn to_nobody(&mut self, lanes: &mut [Lane]) {
+    fn send_more(&mut self, lanes: &mut [Lane]) {
         for _ in 0..self.random.range(0, 3) {
             lanes.iter_mut().for_each(|lane| lane.turn(true));
         }

@@ -52,7 +52,7 @@ impl Arena {
     }
 
     pub(crate) fn slave_with(
-        setup: impl for<'m> Fn(InterfaceBuilder<'m>) -> InterfaceBuilder<'m>,
+        setup: impl for<'m> FnOnce(InterfaceBuilder<'m>) -> InterfaceBuilder<'m>,
     ) -> (Self, ScriptedListener) {
         let memif = Memif::start().unwrap();
         let bystander = Bystander::new(&memif, &address());

@@ -7,7 +7,8 @@ mod hostile_peer;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use hostile_peer::memory::Memory;
 use hostile_peer::slave::{ScriptedSlave, Step};
 use hostile_peer::wire::Wire;
 use hostile_peer::{Arena, How, VICTIM};
+use memif_os::event::EventFd;
 use memif_pmd::{RxMode, RxQueue, TxQueue};
 use memif_ring::layout::Desc;
 use memif_ring::message::{Direction, MessageKind};
@@ -27,30 +29,26 @@ use rustix::fs::{OFlags, fcntl_setfl};
 /// The most that an eventfd holds.
 const FULL: u64 = u64::MAX - 1;
 
-/// Fills the counter again and again, for as long as `business` takes. The file blocks for everyone who shares it, so
-/// the thread here waits on a copy of its own, and is let out by reading.
+/// Fills the counter again and again, for as long as `business` takes, on a file that blocks for everyone who shares it.
 fn kept_full<T>(event: &OwnedFd, business: impl FnOnce() -> T) -> T {
     fcntl_setfl(event, OFlags::empty()).unwrap();
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let filler = scope.spawn(|| {
-            let mut file = File::from(event.try_clone().unwrap());
-            while !over.load(Ordering::Relaxed) {
-                file.write_all(&FULL.to_ne_bytes()).unwrap();
-            }
-        });
-        let result = business();
-        over.store(true, Ordering::Relaxed);
-        let mut file = File::from(event.try_clone().unwrap());
-        while !filler.is_finished() {
-            // somebody may have been quicker, and then a read would wait
-            if memif_os::event::poll_fds(&[event.as_fd()], Some(Duration::from_millis(1))).unwrap() > 0 {
-                file.read_exact(&mut [0; 8]).unwrap();
-            }
+    let over = Arc::new(AtomicBool::new(false));
+    let (mut file, ends) = (File::from(event.try_clone().unwrap()), Arc::clone(&over));
+    // not scoped: it may be left waiting when a test fails
+    let filler = thread::spawn(move || {
+        while !ends.load(Ordering::Acquire) {
+            file.write_all(&FULL.to_ne_bytes()).unwrap();
         }
-        fcntl_setfl(event, OFlags::NONBLOCK).unwrap();
-        result
-    })
+    });
+    let result = business();
+    over.store(true, Ordering::Release);
+    let counter = EventFd::from_peer(event.try_clone().unwrap()).unwrap();
+    while !filler.is_finished() {
+        counter.drain().unwrap(); // lets it out of its last write
+    }
+    filler.join().unwrap();
+    fcntl_setfl(event, OFlags::NONBLOCK).unwrap();
+    result
 }
 
 /// Sends with interrupts wanted, and does whatever else rings.

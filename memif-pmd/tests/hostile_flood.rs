@@ -6,13 +6,13 @@ mod common;
 mod hostile_peer;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use common::{open_descriptors, until};
-use hostile_peer::Arena;
 use hostile_peer::child::{Actor, arrived, part};
 use hostile_peer::wire::Wire;
+use hostile_peer::{Arena, Ends};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const TEST: &str = "ten_thousand_clients_that_say_nothing";
@@ -28,19 +28,19 @@ fn ten_thousand_clients_that_say_nothing() {
     let mut arena = Arena::master();
     let rest = open_descriptors();
     let mut crowd = Actor::new(TEST, &arena.socket);
-    let most = AtomicUsize::new(0);
+    let count = |most: &AtomicUsize| most.fetch_max(open_descriptors(), Ordering::Relaxed);
+    let (most, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            // all the while
-            while !arena.victim.is_up() {
-                most.fetch_max(open_descriptors(), Ordering::Relaxed);
+        scope.spawn(|| {
+            while !over.load(Ordering::Acquire) {
+                count(&most);
                 thread::yield_now();
             }
         });
+        let _ends = Ends(&over);
         crowd.wait_arrived();
         // they are all still there, and one that means business finds its way
         arena.welcomes_a_slave();
-        watch.join().unwrap();
     });
     let most = most.into_inner();
     assert!(most <= rest + FEW, "{most} descriptors, {rest} at rest");

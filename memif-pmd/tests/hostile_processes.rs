@@ -85,7 +85,11 @@ fn a_peer_stopped_and_continued() {
         return echo(&part[0], &part[1]);
     }
     for role in ["slave", "master"] {
-        let mut arena = if role == "slave" { Arena::master() } else { lonely_slave() };
+        let (handler, heard) = events();
+        let mut arena = match role {
+            "slave" => Arena::master_with(|builder| builder.on_event(handler)),
+            _ => Arena::slave_with(|builder| builder.on_event(handler).ring_size(256)).0,
+        };
         let mut actor = Actor::new("a_peer_stopped_and_continued", &format!("{role} {}", arena.socket));
         actor.wait_arrived();
         until("the victim's link", || arena.victim.is_up());
@@ -114,7 +118,7 @@ fn a_peer_stopped_and_continued() {
         drop((tx, rx));
         actor.signal(Signal::STOP);
         actor.signal(Signal::KILL);
-        arena.ended_with(&Disconnect::Closed);
+        until("the link's end", || common::next(&heard) == Event::Disconnected(Disconnect::Closed));
         drop(actor);
         if role == "slave" {
             arena.welcomes_a_slave();
@@ -123,13 +127,6 @@ fn a_peer_stopped_and_continued() {
         }
         arena.bystander.finish();
     }
-}
-
-/// A victim whose master is yet to come.
-fn lonely_slave() -> Arena {
-    let (arena, listener) = Arena::slave_with(|builder| builder.ring_size(256));
-    drop(listener);
-    arena
 }
 
 fn take(rx: &mut memif_pmd::RxQueue, back: &mut u64) {

@@ -5,14 +5,12 @@ mod common;
 mod hostile_peer;
 
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use common::{Random, check, packet, until};
 use hostile_peer::master::{ScriptedListener, ScriptedMaster, Step};
 use hostile_peer::memory::{RingFile, next};
-use hostile_peer::{Arena, How};
+use hostile_peer::{Arena, How, meanwhile};
 use memif_pmd::{Burst, Disconnect, DropReason, FaultKind, PeerFault};
 use memif_ring::layout::{COOKIE, Desc};
 use memif_ring::message::Direction;
@@ -205,22 +203,6 @@ fn a_master_that_never_reads() {
     assert!(arena.victim.is_up());
     drop((master, tx));
     arena.unharmed_slave(listener);
-}
-
-/// Runs `mischief` on another thread, over and over, for as long as `business` takes.
-fn meanwhile<T>(mischief: impl Fn(&mut Random) + Sync, seed: u64, business: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut random = Random::new(seed);
-            while !over.load(Ordering::Relaxed) {
-                mischief(&mut random);
-            }
-        });
-        let result = business();
-        over.store(true, Ordering::Relaxed);
-        result
-    })
 }
 
 #[test]

@@ -4,14 +4,13 @@
 mod common;
 mod hostile_peer;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::{Random, check, packet, until};
 use hostile_peer::memory::{Memory, RingFile, next};
 use hostile_peer::slave::{ScriptedSlave, Step};
-use hostile_peer::{Arena, How, VICTIM};
+use hostile_peer::{Arena, How, VICTIM, meanwhile};
 use memif_pmd::{Burst, Disconnect, DropReason, FaultKind, PeerFault, RxMode};
 use memif_ring::layout::Desc;
 use memif_ring::message::Direction;
@@ -265,22 +264,6 @@ fn a_slave_that_never_posts_and_never_reads() {
     assert!(arena.victim.is_up());
     drop((slave, tx));
     arena.unharmed_master();
-}
-
-/// Runs `mischief` on another thread, over and over, for as long as `business` takes.
-fn meanwhile<T>(mischief: impl Fn(&mut Random) + Sync, seed: u64, business: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut random = Random::new(seed);
-            while !over.load(Ordering::Relaxed) {
-                mischief(&mut random);
-            }
-        });
-        let result = business();
-        over.store(true, Ordering::Relaxed);
-        result
-    })
 }
 
 #[test]

@@ -7,13 +7,11 @@ mod hostile_peer;
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use common::{check, packet, until};
 use hostile_peer::memory::{Memory, memfd};
 use hostile_peer::slave::{ScriptedSlave, Step, connect};
-use hostile_peer::{Arena, How, VICTIM};
+use hostile_peer::{Arena, How, VICTIM, meanwhile};
 use memif_pmd::{Disconnect, FaultKind, PeerFault};
 use memif_ring::layout::Desc;
 use memif_ring::message::{AddRegion, Direction, Message};
@@ -112,14 +110,11 @@ fn a_file_that_comes_and_goes_during_handshakes() {
         until("the last link's end", || !arena.victim.is_up());
         let slave = ScriptedSlave::with_memory(&arena.socket, VICTIM, unsealable(), Step::Rings);
         let (file, len) = (slave.memory.file().try_clone().unwrap(), slave.memory.len());
-        let over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    file.set_len(0).unwrap();
-                    file.set_len(len).unwrap();
-                }
-            });
+        let come_and_go = |_: &mut _| {
+            file.set_len(0).unwrap();
+            file.set_len(len).unwrap();
+        };
+        meanwhile(come_and_go, 0, || {
             slave.wire.send(&connect(), &[]);
             // refused, or up and then lost: whichever the race gives
             until("the end", || {
@@ -128,7 +123,6 @@ fn a_file_that_comes_and_goes_during_handshakes() {
                 }
                 arena.all_faults() > round
             });
-            over.store(true, Ordering::Relaxed);
         });
         let words = slave.wire.last_words();
         let expected = [LOST, "Invalid region size", "Wrong ring cookie", "Ring head out of range"];

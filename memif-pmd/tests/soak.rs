@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, Random, check, fill, length, until};
 use hostile_peer::memory::next;
 use hostile_peer::slave::{ScriptedSlave, Step};
-use hostile_peer::{Arena, How, VICTIM};
+use hostile_peer::{Arena, Ends, How, VICTIM};
 use memif_os::huge_pages::HugePages;
 use memif_pmd::{Burst, DropReason, Interface, Memif, QueueStats, RxMode, RxQueue, TxQueue};
 use memif_ring::layout::Desc;
@@ -44,6 +44,7 @@ fn soak() {
             })
             .collect();
         let hostile = scope.spawn(|| misbehave(&arena, &over, &mut Random::new(seed)));
+        let _ends = Ends(&over);
         let end = Instant::now() + Duration::from_secs(seconds);
         let all_run = || !hostile.is_finished() && workers.iter().all(|worker| !worker.is_finished());
         while Instant::now() < end && all_run() {

@@ -145,7 +145,8 @@ impl State {
         let keys = self.listeners.get(address).map(|listening| listening.interfaces.values());
         let mut keys: Vec<_> = keys.into_iter().flatten().copied().collect();
         keys.sort_unstable();
-        let configs = keys.iter().filter_map(|key| self.interfaces.get(key)).map(|interface| &interface.config);
+        let configs =
+            keys.iter().filter_map(|key| self.interfaces.get(key)).map(|interface| &interface.config);
         let name = configs.clone().next().map_or(Name::from_field([0; 32]), |config| config.app_name);
         let most = |rings: fn(&Config) -> u16| configs.clone().map(rings).max().unwrap_or(1);
         (name, most(Config::s2m_rings), most(Config::m2s_rings))

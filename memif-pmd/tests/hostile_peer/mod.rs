@@ -9,6 +9,8 @@ pub(crate) mod memory;
 pub(crate) mod slave;
 pub(crate) mod wire;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use memif_os::huge_pages::HugePages;
@@ -17,7 +19,7 @@ use memif_pmd::{
     RxQueue, TxQueue,
 };
 
-use crate::common::{PATIENCE, address, exchange, until};
+use crate::common::{PATIENCE, Random, address, exchange, until};
 use bystander::Bystander;
 use master::ScriptedListener;
 
@@ -38,7 +40,9 @@ impl Arena {
         Self::master_with(|builder| builder)
     }
 
-    pub(crate) fn master_with(setup: impl for<'m> Fn(InterfaceBuilder<'m>) -> InterfaceBuilder<'m>) -> Self {
+    pub(crate) fn master_with(
+        setup: impl for<'m> FnOnce(InterfaceBuilder<'m>) -> InterfaceBuilder<'m>,
+    ) -> Self {
         let memif = Memif::start().unwrap();
         let socket = address();
         let victim = setup(memif.interface(&socket).master().id(VICTIM)).open().unwrap();
@@ -207,4 +211,32 @@ impl How {
             }
         }
     }
+}
+
+/// Says that it is over, also when a test fails: threads that wait for it would keep it from ending.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Runs `mischief` on another thread, over and over, for as long as `business` takes.
+pub(crate) fn meanwhile<T>(
+    mischief: impl Fn(&mut Random) + Sync,
+    seed: u64,
+    business: impl FnOnce() -> T,
+) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random::new(seed);
+            while !over.load(Ordering::Acquire) {
+                mischief(&mut random);
+            }
+        });
+        let _ends = Ends(&over);
+        business()
+    })
 }

@@ -1,0 +1,124 @@
+//! Ports as text, against a reading of their documentation: which texts are ports, and what an interface made of one is.
+#![no_main]
+
+use std::fmt::Write;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use memif_pmd::{Port, Role};
+
+#[derive(Arbitrary, Debug)]
+enum Input<'a> {
+    /// Anything at all.
+    Text(&'a str),
+    /// Mostly well-formed.
+    Parts { path: &'a str, parts: Vec<(Key, Value<'a>)> },
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Key {
+    Known(u8),
+    Unknown(u8),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Value<'a> {
+    Word(u8),
+    Number(u64),
+    Text(&'a str),
+}
+
+const KEYS: [&str; 9] = ["role", "id", "mode", "secret", "queues", "ring", "buffer", "huge", "rx"];
+const WORDS: [&str; 12] = [
+    "master",
+    "slave",
+    "ethernet",
+    "ip",
+    "punt-inject",
+    "off",
+    "prefer",
+    "require",
+    "poll",
+    "interrupt",
+    "adaptive",
+    "",
+];
+
+impl Input<'_> {
+    fn text(&self) -> String {
+        let (path, parts) = match self {
+            Self::Text(text) => return (*text).to_owned(),
+            Self::Parts { path, parts } => (path, parts),
+        };
+        let mut text = (*path).to_owned();
+        for (key, value) in parts {
+            match key {
+                Key::Known(key) => write!(text, ",{}=", KEYS[usize::from(*key) % KEYS.len()]).unwrap(),
+                Key::Unknown(key) => write!(text, ",k{key}=").unwrap(),
+            }
+            match value {
+                Value::Word(word) => text.push_str(WORDS[usize::from(*word) % WORDS.len()]),
+                Value::Number(number) => write!(text, "{number}").unwrap(),
+                Value::Text(value) => text.push_str(value),
+            }
+        }
+        text
+    }
+}
+
+/// What `u16` and its kin take: an optional plus sign and decimal digits, within range.
+fn is_number(value: &str, max: u128) -> bool {
+    let digits = value.strip_prefix('+').unwrap_or(value);
+    let sane = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    sane && digits.trim_start_matches('0').len() <= 30 && digits.bytes().fold(0u128, add_digit) <= max
+}
+
+fn add_digit(sum: u128, digit: u8) -> u128 {
+    (sum.saturating_mul(10)).saturating_add(u128::from(digit - b'0'))
+}
+
+/// Whether a text is a port, and its role.
+fn expected(text: &str) -> Option<Role> {
+    let mut role = Role::Slave;
+    let mut seen: Vec<&str> = Vec::new();
+    for part in text.split(',').skip(1) {
+        let equals = part.find('=')?;
+        let (key, value) = (&part[..equals], &part[equals + 1..]);
+        if seen.contains(&key) {
+            return None;
+        }
+        seen.push(key);
+        let fits = match key {
+            "role" => {
+                role = if value == "master" { Role::Master } else { Role::Slave };
+                ["master", "slave"].contains(&value)
+            }
+            "mode" => ["ethernet", "ip", "punt-inject"].contains(&value),
+            "huge" => ["off", "prefer", "require"].contains(&value),
+            "rx" => ["poll", "interrupt", "adaptive"].contains(&value),
+            "secret" => true,
+            "queues" => is_number(value, u16::MAX.into()),
+            "id" | "ring" | "buffer" => is_number(value, u32::MAX.into()),
+            _ => false,
+        };
+        if !fits {
+            return None;
+        }
+    }
+    Some(role)
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let text = input.text();
+    match (text.parse::<Port>(), expected(&text)) {
+        (Ok(port), Some(role)) => {
+            let path = text.split(',').next().filter(|path| !path.is_empty());
+            assert_eq!(port.socket(), path.unwrap_or(memif_pmd::DEFAULT_SOCKET));
+            assert_eq!(port.role(), role);
+            let again: Port = port.to_string().parse().unwrap();
+            assert_eq!((again.socket(), again.role()), (port.socket(), port.role()));
+        }
+        (Err(error), None) => assert!(error.to_string().contains(&format!("{text:?}"))),
+        (got, want) => panic!("{text:?}: {got:?}, expected {want:?}"),
+    }
+});

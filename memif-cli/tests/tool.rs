@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// The tool, which may have been copied to where the tests run from.
+fn program() -> String {
+    std::env::var("CARGO_BIN_EXE_memif").unwrap_or_else(|_| env!("CARGO_BIN_EXE_memif").to_owned())
+}
+
 /// Far beyond what anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -34,7 +39,7 @@ struct Ended {
 
 impl Tool {
     fn start(folder: &Path, line: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_memif"))
+        let mut child = Command::new(program())
             .args(line.split_whitespace())
             .current_dir(folder)
             .env("TMPDIR", folder)

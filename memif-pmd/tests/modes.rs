@@ -85,27 +85,45 @@ fn no_wake_up_is_lost_while_modes_change() {
     }
 }
 
+/// Fails when the thread does not end by itself.
+fn ends<T>(thread: thread::JoinHandle<T>) -> T {
+    until("a thread that waits", || thread.is_finished());
+    thread.join().unwrap()
+}
+
 #[test]
 fn waiting_ends_with_the_time_and_with_the_link() {
     let pair = Pair::of(|builder| builder);
     let (_tx, mut rx) = pair.s2m();
     assert!(!rx.wait(Some(Duration::ZERO)).unwrap());
     assert!(!rx.wait(Some(Duration::from_millis(5))).unwrap());
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            // also for the link that comes next
-            while rx.is_up() {
-                assert!(!rx.wait(None).unwrap());
-            }
-            rx.wait(None).unwrap();
-            until("the next link", || rx.is_up());
-        });
-        drop(pair.slave);
-        let socket = pair.master.details().unwrap().socket;
-        assert!(pair.master.wait_down(Some(PATIENCE)).unwrap());
-        let _next = pair.memif.interface(socket).open().unwrap();
-        waiting.join().unwrap();
+    let waiting = thread::spawn(move || {
+        while rx.is_up() {
+            assert!(!rx.wait(None).unwrap());
+        }
+        rx
     });
+    drop(pair.slave);
+    let mut rx = ends(waiting);
+    // and with the next link
+    let waiting = thread::spawn(move || {
+        while !rx.is_up() {
+            rx.wait(None).unwrap();
+        }
+    });
+    let socket = pair.master.details().unwrap().socket;
+    let _next = pair.memif.interface(socket).open().unwrap();
+    ends(waiting);
+}
+
+#[test]
+fn a_link_that_went_before_the_first_wait_ends_it() {
+    let pair = Pair::of(|builder| builder);
+    let (_tx, mut rx) = pair.s2m();
+    assert!(rx.is_up());
+    drop(pair.slave);
+    assert!(pair.master.wait_down(Some(PATIENCE)).unwrap());
+    ends(thread::spawn(move || assert!(!rx.wait(None).unwrap())));
 }
 
 #[test]

@@ -102,12 +102,16 @@ pub(crate) struct RingFault {
 }
 
 impl Reports {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { waker: Arc::new(EventFd::new()?), faults: Mutex::default() })
+    }
+
     pub(crate) fn fault(&self, owner: u64, epoch: u64, fault: PeerFault) {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(RingFault { owner, epoch, fault });
         self.wake();
     }
 
-    fn take(&self) -> Vec<RingFault> {
+    pub(crate) fn take(&self) -> Vec<RingFault> {
         std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -265,8 +269,7 @@ impl Memif {
     }
 
     fn assemble(registry: Box<dyn FdRegistry>, epoll: Option<Arc<Epoll>>) -> Result<Self, Error> {
-        let waker = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
-        let reports = Arc::new(Reports { waker, faults: Mutex::default() });
+        let reports = Arc::new(Reports::new().map_err(Error::system("eventfd"))?);
         let state = State::new(registry, &reports)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(state),

@@ -17,7 +17,7 @@ use super::rate_limit::RateLimit;
 use super::{Event, FdRegistry, Reports};
 use crate::config::{Config, EventHandler, Role, RxMode};
 use crate::error::{Disconnect, Error};
-use crate::link::{Attached, Link, LinkRing, RxSide, TxSide, rx_direction, tx_direction};
+use crate::link::{Attached, Link, LinkRing, RxLink, TxLink, rx_direction, tx_direction};
 use crate::queue::Slot;
 use crate::stats::{Details, FaultCounts, QueueDetails};
 
@@ -40,8 +40,8 @@ pub(crate) struct Notice {
 /// One interface: its configuration, its queues, and its link while there is one.
 pub(crate) struct InterfaceState {
     pub(crate) config: Config,
-    rx: Vec<Arc<Slot<RxSide>>>,
-    tx: Vec<Arc<Slot<TxSide>>>,
+    rx: Vec<Arc<Slot<RxLink>>>,
+    tx: Vec<Arc<Slot<TxLink>>>,
     /// The connection that claims the interface, up or on its way.
     pub(crate) connection: Option<RawFd>,
     link: Option<Arc<Link>>,
@@ -60,11 +60,11 @@ impl InterfaceState {
         self.link.is_some()
     }
 
-    pub(crate) fn rx_slot(&self, index: u16) -> Option<&Arc<Slot<RxSide>>> {
+    pub(crate) fn rx_slot(&self, index: u16) -> Option<&Arc<Slot<RxLink>>> {
         self.rx.get(usize::from(index))
     }
 
-    pub(crate) fn tx_slot(&self, index: u16) -> Option<&Arc<Slot<TxSide>>> {
+    pub(crate) fn tx_slot(&self, index: u16) -> Option<&Arc<Slot<TxLink>>> {
         self.tx.get(usize::from(index))
     }
 
@@ -437,6 +437,7 @@ impl State {
         let count = interface.config.rx_queues;
         let no_queue = Error::NoSuchQueue { direction: "rx", index: queue, count };
         interface.rx_slot(queue).ok_or(no_queue)?.set_mode(mode);
+        wake_fence(); // pairs with the one of a receiver that wakes up, see `RxQueue::disarm`
         let direction = rx_direction(interface.config.role);
         if let Some(ring) = interface.link.as_ref().and_then(|link| link.ring(direction, queue)) {
             ring.mask_interrupts(mode != RxMode::Interrupt);

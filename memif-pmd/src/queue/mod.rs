@@ -5,14 +5,25 @@
 //! slot only when it differs. No lock is taken in the steady state, and the old link's memory goes when the handle lets
 //! go of it: nothing is unmapped under a reader.
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod rx;
 mod tx;
 
 pub use rx::{Peeked, Pieces, RxQueue};
 pub use tx::{Reservation, TxQueue};
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(loom)]
+use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(loom))]
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
 
 use crossbeam_utils::CachePadded;
 use memif_os::event::EventFd;
@@ -21,16 +32,15 @@ use memif_ring::fault::PeerFault;
 
 use crate::config::RxMode;
 use crate::control::Reports;
-use crate::link::QueueLink;
 use crate::stats::QueueCounters;
 
-/// One queue of an interface, shared by the control plane and the queue's handle.
+/// One queue of an interface, shared by the control plane and the queue's handle. `L` is its end of a link.
 #[derive(Debug)]
-pub(crate) struct Slot<S> {
+pub(crate) struct Slot<L> {
     /// Moves when the link comes or goes. Written by the control plane, under the mailbox's lock.
     epoch: CachePadded<AtomicU64>,
     pub(crate) counters: CachePadded<QueueCounters>,
-    mailbox: Mutex<Mailbox<S>>,
+    mailbox: Mutex<Mailbox<L>>,
     taken: AtomicBool,
     rx_mode: AtomicU8,
     index: u16,
@@ -39,13 +49,13 @@ pub(crate) struct Slot<S> {
 }
 
 #[derive(Debug)]
-struct Mailbox<S> {
-    link: Option<QueueLink<S>>,
+struct Mailbox<L> {
+    link: Option<L>,
     /// Rung when the epoch moves, to wake a handle that sleeps.
     doorbell: Option<Arc<EventFd>>,
 }
 
-impl<S> Slot<S> {
+impl<L> Slot<L> {
     pub(crate) fn new(index: u16, mode: RxMode, reports: &Arc<Reports>, owner: u64) -> Arc<Self> {
         Arc::new(Self {
             epoch: CachePadded::default(),
@@ -60,7 +70,7 @@ impl<S> Slot<S> {
     }
 
     /// Control plane: a link is there.
-    pub(crate) fn install(&self, link: QueueLink<S>) {
+    pub(crate) fn install(&self, link: L) {
         self.replace(Some(link));
     }
 
@@ -69,7 +79,7 @@ impl<S> Slot<S> {
         self.replace(None);
     }
 
-    fn replace(&self, link: Option<QueueLink<S>>) {
+    fn replace(&self, link: Option<L>) {
         let mut mailbox = self.lock();
         let old = std::mem::replace(&mut mailbox.link, link);
         // Release: pairs with the Acquire in `changed`; the lock already orders what is in the mailbox.
@@ -103,36 +113,38 @@ impl<S> Slot<S> {
         self.index
     }
 
-    /// One handle at a time. Acquire and Release in `give_back`: the next handle sees what the last one left.
+    /// One handle at a time. Acquire: pairs with the Release of a handle's drop, so that the next handle sees what the last one left.
     pub(crate) fn take(&self) -> bool {
-        !self.taken.swap(true, Ordering::Acquire)
+        self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Mailbox<S>> {
+    fn lock(&self) -> MutexGuard<'_, Mailbox<L>> {
         // nothing panics between two states of a mailbox
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The epoch of a handle that has not looked into its slot yet: no slot ever has it.
+const NEVER: u64 = u64::MAX;
+
 /// A handle's half of a queue.
 #[derive(Debug)]
-struct Handle<S> {
-    slot: Arc<Slot<S>>,
-    link: Option<QueueLink<S>>,
+struct Handle<L> {
+    slot: Arc<Slot<L>>,
+    link: Option<L>,
     epoch: u64,
     tally: Tally,
 }
 
-impl<S> Handle<S> {
-    fn new(slot: Arc<Slot<S>>) -> Self {
-        // no epoch has this number: the first burst looks into the slot
+impl<L> Handle<L> {
+    fn new(slot: Arc<Slot<L>>) -> Self {
         let tally = slot.counters.tally();
-        Self { slot, link: None, epoch: u64::MAX, tally }
+        Self { slot, link: None, epoch: NEVER, tally }
     }
 
     /// The link, taking up a new one or letting go of one that is gone. The steady state is one comparison.
     #[inline(always)]
-    fn link(&mut self) -> Option<&mut QueueLink<S>> {
+    fn link(&mut self) -> Option<&mut L> {
         if self.slot.changed(self.epoch) {
             self.sync();
         }
@@ -155,12 +167,17 @@ impl<S> Handle<S> {
         self.slot.reports.fault(self.slot.owner, self.epoch, fault);
     }
 
-    fn ring_on_change(&mut self, doorbell: Option<Arc<EventFd>>) {
-        self.slot.lock().doorbell = doorbell;
+    fn ring_on_change(&mut self, doorbell: &Arc<EventFd>) {
+        let mut mailbox = self.slot.lock();
+        mailbox.doorbell = Some(Arc::clone(doorbell));
+        // a change since the last look, which came before there was a doorbell to ring
+        if self.epoch != NEVER && self.slot.changed(self.epoch) {
+            let _ = doorbell.signal(); // a full counter is rung already
+        }
     }
 }
 
-impl<S> Drop for Handle<S> {
+impl<L> Drop for Handle<L> {
     fn drop(&mut self) {
         let mut mailbox = self.slot.lock();
         mailbox.doorbell = None;

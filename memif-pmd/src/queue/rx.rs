@@ -13,7 +13,7 @@ use memif_ring::shm::{Ring, Span, wake_fence};
 use super::{Handle, Slot};
 use crate::config::RxMode;
 use crate::error::Error;
-use crate::link::RxSide;
+use crate::link::{RxLink, RxSide};
 use crate::packet::Burst;
 use crate::sleep;
 use crate::stats::QueueStats;
@@ -37,7 +37,7 @@ use crate::stats::QueueStats;
 /// ```
 #[derive(Debug)]
 pub struct RxQueue {
-    handle: Handle<RxSide>,
+    handle: Handle<RxLink>,
     /// Snapshots of what was peeked, and the packets they make.
     pieces: Vec<Desc>,
     packets: Vec<Extent>,
@@ -97,7 +97,7 @@ impl RxSide {
 }
 
 impl RxQueue {
-    pub(crate) fn new(slot: Arc<Slot<RxSide>>) -> Self {
+    pub(crate) fn new(slot: Arc<Slot<RxLink>>) -> Self {
         Self { handle: Handle::new(slot), pieces: Vec::new(), packets: Vec::new(), doorbell: None }
     }
 
@@ -217,6 +217,7 @@ impl RxQueue {
     /// Changes how the queue learns of packets, at any time. No wake-up is lost: whoever waits is woken once, to look.
     pub fn set_mode(&mut self, mode: RxMode) {
         self.handle.slot.set_mode(mode);
+        wake_fence();
         if let Some(queue) = self.handle.link() {
             queue.side.ring().mask_interrupts(mode != RxMode::Interrupt);
             wake_fence();
@@ -250,7 +251,7 @@ impl RxQueue {
             None => {
                 let doorbell = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
                 self.doorbell = Some(Arc::clone(&doorbell));
-                self.handle.ring_on_change(Some(Arc::clone(&doorbell)));
+                self.handle.ring_on_change(&doorbell);
                 doorbell
             }
         };
@@ -261,7 +262,7 @@ impl RxQueue {
     /// Rings `doorbell` when the link comes or goes.
     pub(crate) fn watch(&mut self, doorbell: &Arc<EventFd>) {
         self.doorbell = Some(Arc::clone(doorbell));
-        self.handle.ring_on_change(Some(Arc::clone(doorbell)));
+        self.handle.ring_on_change(doorbell);
     }
 
     /// Asks the peer to ring. True when there are packets already, so that nobody must sleep.
@@ -288,12 +289,20 @@ impl RxQueue {
 
     /// Ends [`RxQueue::arm`]: busy again. True when the peer had rung.
     pub(crate) fn disarm(&mut self) -> bool {
-        let masked = self.mode() != RxMode::Interrupt;
-        let Some(queue) = self.handle.link() else { return false };
+        if self.handle.link().is_none() {
+            return false;
+        }
+        let Handle { link: Some(queue), slot, .. } = &mut self.handle else { return false };
+        let masked = slot.mode() != RxMode::Interrupt;
         queue.side.ring().mask_interrupts(masked);
+        // pairs with the one behind a change of mode: either we see it here, or it undoes what we did
+        wake_fence();
+        if masked && slot.mode() == RxMode::Interrupt {
+            queue.side.ring().mask_interrupts(false);
+        }
         let rung = matches!(queue.event.drain(), Ok(Some(_)));
         if rung {
-            self.handle.slot.counters.add_wakeup();
+            slot.counters.add_wakeup();
         }
         rung
     }

@@ -8,7 +8,7 @@ use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, Span, wake_fence};
 
 use super::{Handle, Slot};
-use crate::link::{QueueLink, TxSide};
+use crate::link::{TxLink, TxSide};
 use crate::packet::Burst;
 use crate::stats::{QueueCounters, QueueStats};
 
@@ -16,7 +16,7 @@ use crate::stats::{QueueCounters, QueueStats};
 /// a network card without a cable does, and with the next it goes on by itself.
 #[derive(Debug)]
 pub struct TxQueue {
-    handle: Handle<TxSide>,
+    handle: Handle<TxLink>,
     /// Buffers that were reserved.
     buffers: Vec<Filled>,
 }
@@ -70,7 +70,7 @@ impl TxSide {
 /// Rings the receiver, unless it does not want it. The fence pairs with the one of a receiver going to sleep: it sees
 /// the published index, or we see its flag.
 #[inline(always)]
-fn ring_receiver(queue: &QueueLink<TxSide>, counters: &QueueCounters) {
+fn ring_receiver(queue: &TxLink, counters: &QueueCounters) {
     wake_fence();
     if !queue.side.ring().interrupts_masked() {
         interrupt(queue, counters);
@@ -78,13 +78,13 @@ fn ring_receiver(queue: &QueueLink<TxSide>, counters: &QueueCounters) {
 }
 
 #[cold]
-fn interrupt(queue: &QueueLink<TxSide>, counters: &QueueCounters) {
+fn interrupt(queue: &TxLink, counters: &QueueCounters) {
     let _ = queue.event.ring(); // a full counter is rung already; a broken one is the peer's loss
     counters.add_interrupt();
 }
 
 impl TxQueue {
-    pub(crate) fn new(slot: Arc<Slot<TxSide>>) -> Self {
+    pub(crate) fn new(slot: Arc<Slot<TxLink>>) -> Self {
         Self { handle: Handle::new(slot), buffers: Vec::new() }
     }
 

@@ -149,6 +149,20 @@ const fn buffer_stride(capacity: u32) -> u32 {
     128 * (units | 1)
 }
 
+/// Bytes that the buffers of so many rings take.
+fn buffer_bytes(rings: u64, log2_ring_size: u8, capacity: u32) -> u64 {
+    (rings * u64::from(buffer_stride(capacity))) << log2_ring_size
+}
+
+/// Whether the buffers that a slave wishes for can be reached with the 32 bits of a descriptor. That a master may take
+/// fewer rings is no reason to wish for what cannot be.
+pub(crate) fn check_wish(config: &Config) -> Result<(), Error> {
+    let rings = u64::from(config.s2m_rings()) + u64::from(config.m2s_rings());
+    let bytes = buffer_bytes(rings, config.log2_ring_size, config.buffer_size);
+    let reachable = config.role == Role::Master || u32::try_from(bytes).is_ok();
+    if reachable { Ok(()) } else { Err(Error::TooMuchMemory { bytes }) }
+}
+
 /// A slave's memory while it is offered: nobody touches the rings before CONNECTED.
 #[derive(Debug)]
 pub(crate) struct SlaveMemory {
@@ -175,7 +189,7 @@ impl SlaveMemory {
         let stride = buffer_stride(capacity);
         let rings = u64::from(agreed.s2m_rings()) + u64::from(agreed.m2s_rings());
         let first = agreed.rings_size().next_multiple_of(4096);
-        let bytes = first + ((rings * u64::from(stride)) << agreed.log2_ring_size());
+        let bytes = first + buffer_bytes(rings, agreed.log2_ring_size(), capacity);
         let too_much = || Error::TooMuchMemory { bytes };
         let len = u32::try_from(bytes).map_err(|_| too_much())?;
         let first_buffer = u32::try_from(first).map_err(|_| too_much())?;

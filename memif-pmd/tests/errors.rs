@@ -51,6 +51,7 @@ fn every_error_has_the_number_of_the_header() {
         (Workers::new().on_core(5000, (), |(), _| ()).start().unwrap_err(), "Core", 10),
         (memif.interface(&socket).buffer_size(1).open().unwrap_err(), "OutOfRange", 10),
         (memif.interface(&socket).ring_size(5).open().unwrap_err(), "RingSize", 10),
+        (memif.interface(&socket).ring_size(16384).queues(64).open().unwrap_err(), "TooMuchMemory", 10),
         (memif.interface(&socket).secret([b's'; 25]).open().unwrap_err(), "Text", 10),
         ("x,y".parse::<Port>().unwrap_err(), "Port", 10),
         (memif.interface(&socket).master().open().unwrap_err(), "IdInUse", 10),

@@ -16,6 +16,7 @@ use memif_ring::message::{Mode, Name, Secret, TextError};
 use crate::control::{Event, Memif};
 use crate::error::Error;
 use crate::interface::Interface;
+use crate::link::check_wish;
 
 /// Where peers meet when nothing else is said: `/run/vpp/memif.sock` (libmemif.h).
 pub const DEFAULT_SOCKET: &str = "/run/vpp/memif.sock";
@@ -365,7 +366,7 @@ impl<'m> InterfaceBuilder<'m> {
             return Err(Error::RingSize { got: self.ring_size });
         }
         let name = self.name.unwrap_or_else(|| format!("memif{}", self.id));
-        Ok(Config {
+        let config = Config {
             socket: SocketAddress::new(&self.socket)?,
             role: self.role,
             id: self.id,
@@ -386,7 +387,9 @@ impl<'m> InterfaceBuilder<'m> {
             socket_access: self.socket_access,
             allowed: self.allowed,
             on_event: self.on_event,
-        })
+        };
+        check_wish(&config)?;
+        Ok(config)
     }
 }
 

@@ -113,7 +113,8 @@ impl<L> Slot<L> {
         self.index
     }
 
-    /// One handle at a time. Acquire: pairs with the Release of a handle's drop, so that the next handle sees what the last one left.
+    /// One handle at a time. Acquire: pairs with the Release of a handle's drop, so that the next handle sees what the
+    /// last one left.
     pub(crate) fn take(&self) -> bool {
         self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }

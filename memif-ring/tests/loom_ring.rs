@@ -11,11 +11,12 @@
 #![allow(unsafe_code)] // a loom cell is read and written through raw pointers
 #![allow(clippy::unwrap_used)] // tests
 
+use std::sync::Arc; // loom's cannot be dropped by a thread whose deadlock was found
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed as Count};
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicU16, Ordering};
-use loom::sync::{Arc, Notify};
+use loom::sync::Notify;
+use loom::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use loom::thread;
 
 use memif_ring::burst::{PacketSink, Tally};
@@ -194,9 +195,21 @@ impl Direction for M2s {
 
 /// Runs a model to the end, and says how many executions that took.
 fn explore(name: &'static str, model: impl Fn() + Send + Sync + 'static) {
-    let executions = std::sync::Arc::new(AtomicUsize::new(0));
+    run(&loom::model::Builder::new(), name, model);
+}
+
+/// As [`explore`], where that would take hours: only executions in which threads are stopped in their tracks three times
+/// at most.
+fn explore_three_stops(name: &'static str, model: impl Fn() + Send + Sync + 'static) {
+    let mut bounded = loom::model::Builder::new();
+    bounded.preemption_bound = Some(3);
+    run(&bounded, name, model);
+}
+
+fn run(builder: &loom::model::Builder, name: &'static str, model: impl Fn() + Send + Sync + 'static) {
+    let executions = Arc::new(AtomicUsize::new(0));
     let counted = executions.clone();
-    loom::model(move || {
+    builder.check(move || {
         counted.fetch_add(1, Count);
         model();
     });
@@ -352,4 +365,144 @@ fn a_sender_without_fence_loses_wakeups() {
 #[should_panic(expected = "deadlock")]
 fn a_receiver_without_fence_loses_wakeups() {
     loom::model(|| sleep_and_wake::<M2s>(Fences { receiver: false, ..BOTH }));
+}
+
+/// What an eventfd is to those who ring, wait and drain. Without a lock of loom's, for the same reason as [`Arc`].
+struct Bell {
+    rung: AtomicBool,
+    changed: Notify,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.swap(true, Ordering::AcqRel);
+        self.changed.notify();
+    }
+
+    fn wait(&self) {
+        while !self.rung.load(Ordering::Acquire) {
+            self.changed.wait();
+        }
+    }
+
+    fn drain(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// How a receiver learns of packets while its mode changes.
+#[derive(Clone, Copy)]
+enum Waiting {
+    /// It arms and looks again before each sleep, and goes back to what the mode says.
+    Armed,
+    /// A program's event loop: it looks when it was rung, and leaves the flag to the mode.
+    EventLoop,
+}
+
+/// What a change of mode does once the flag is written.
+#[derive(Clone, Copy)]
+struct Switch {
+    interrupts: bool,
+    fence: bool,
+    ring: bool,
+}
+
+const TO_POLLING: Switch = Switch { interrupts: false, fence: true, ring: true };
+const TO_INTERRUPTS: Switch = Switch { interrupts: true, fence: true, ring: true };
+
+struct ModeModel {
+    ring: End,
+    interrupts: AtomicBool,
+    bell: Bell,
+}
+
+impl ModeModel {
+    fn new(interrupts: bool) -> Arc<Self> {
+        let ring = End::new(RELEASE);
+        ring.mask_interrupts(!interrupts);
+        let bell = Bell { rung: AtomicBool::new(false), changed: Notify::new() };
+        Arc::new(Self { ring, interrupts: AtomicBool::new(interrupts), bell })
+    }
+
+    fn send<D: Direction>(&self, mut sender: D::Sender) {
+        assert_eq!(D::send(&mut sender, &self.ring.0, &[b"only"], &mut Tally::default()), 1);
+        wake_fence();
+        if !self.ring.interrupts_masked() {
+            self.bell.ring();
+        }
+    }
+
+    fn switch(&self, to: Switch) {
+        self.interrupts.store(to.interrupts, Ordering::Relaxed);
+        self.ring.mask_interrupts(!to.interrupts);
+        if to.fence {
+            wake_fence();
+        }
+        if to.ring {
+            self.bell.ring();
+        }
+    }
+
+    fn wait_armed<D: Direction>(&self, receiver: &mut D::Receiver) {
+        self.ring.mask_interrupts(false);
+        wake_fence();
+        if !D::is_ready(receiver) {
+            self.bell.wait();
+        }
+        self.ring.mask_interrupts(!self.interrupts.load(Ordering::Relaxed));
+        self.bell.drain();
+    }
+}
+
+/// One thread sends a packet, another changes the receiver's mode, and the receiver must get the packet.
+fn modes<D: Direction>(waiting: Waiting, to: Switch) {
+    let model = ModeModel::new(!to.interrupts);
+    let (sender, mut receiver) = D::ends(&model.ring);
+    let sending = thread::spawn({
+        let model = model.clone();
+        move || model.send::<D>(sender)
+    });
+    let switching = thread::spawn({
+        let model = model.clone();
+        move || model.switch(to)
+    });
+    let (mut inbox, mut tally) = (Inbox::default(), Tally::default());
+    while D::receive(&mut receiver, &model.ring.0, &mut inbox, &mut tally) == 0 {
+        match waiting {
+            Waiting::Armed => model.wait_armed::<D>(&mut receiver),
+            Waiting::EventLoop => {
+                model.bell.wait();
+                model.bell.drain();
+            }
+        }
+    }
+    sending.join().unwrap();
+    switching.join().unwrap();
+    assert_eq!(inbox.0, [b"only".to_vec()]);
+}
+
+#[test]
+fn a_sleeper_misses_nothing_when_its_mode_changes() {
+    explore_three_stops("s2m sleep to polling", || modes::<S2m>(Waiting::Armed, TO_POLLING));
+    explore_three_stops("m2s sleep to polling", || modes::<M2s>(Waiting::Armed, TO_POLLING));
+    explore_three_stops("s2m sleep to interrupts", || modes::<S2m>(Waiting::Armed, TO_INTERRUPTS));
+    explore_three_stops("m2s sleep to interrupts", || modes::<M2s>(Waiting::Armed, TO_INTERRUPTS));
+}
+
+#[test]
+fn an_event_loop_misses_nothing_when_interrupts_begin() {
+    explore("s2m event loop", || modes::<S2m>(Waiting::EventLoop, TO_INTERRUPTS));
+    explore("m2s event loop", || modes::<M2s>(Waiting::EventLoop, TO_INTERRUPTS));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_change_of_mode_that_does_not_ring_leaves_a_sleeper_behind() {
+    loom::model(|| modes::<S2m>(Waiting::Armed, Switch { ring: false, ..TO_POLLING }));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_change_of_mode_without_fence_loses_a_packet() {
+    loom::model(|| modes::<S2m>(Waiting::EventLoop, Switch { fence: false, ..TO_INTERRUPTS }));
 }

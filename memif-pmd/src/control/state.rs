@@ -100,6 +100,12 @@ impl InterfaceState {
                     // the receiver says what it wants, whatever the flag was before
                     queue.side.ring().mask_interrupts(slot.mode() != RxMode::Interrupt);
                     slot.install(queue);
+                    // pairs with the fence in `RxQueue::set_mode`: a change that saw no link yet is seen here
+                    wake_fence();
+                    if slot.mode() == RxMode::Interrupt {
+                        let ring = link.ring(rx_direction(self.config.role), slot.index());
+                        ring.inspect(|ring| ring.mask_interrupts(false));
+                    }
                 }
                 None => slot.clear(),
             }

@@ -246,7 +246,7 @@ fn a_link_lost_during_a_burst_lives_to_its_end() {
 
 /// One thread drops the handle that it had, another tries to take the next, and `change` happens to the link. Returns
 /// what the second saw, if it got the handle, and what a third handle sees after all that.
-fn hand_over(control: &Control, change: impl FnOnce() -> Held) -> (Option<Seen>, Seen) {
+fn hand_over<T>(control: &Control, change: impl FnOnce() -> T) -> (Option<Seen>, Seen) {
     let mut first = control.handle().unwrap();
     assert_eq!(burst(&mut first), Some((A, 1)));
     let dropping = thread::spawn(move || drop(first));
@@ -290,6 +290,18 @@ fn the_next_handle_gets_the_next_link() {
             other => panic!("{other:?}"),
         }
         control.finish(B);
+    });
+}
+
+#[test]
+fn a_dropped_handle_brings_no_link_back() {
+    explore("queue handles and link loss", || {
+        let control = Control::new();
+        let held = control.install(A);
+        let (second, third) = hand_over(&control, || control.clear(held));
+        assert!(matches!(second, None | Some(None | Some((A, 2)))), "{second:?}");
+        assert_eq!(third, None, "a link that is gone came back");
+        control.finish(A);
     });
 }
 

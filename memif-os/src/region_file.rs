@@ -227,7 +227,7 @@ impl RegionFile {
     /// # Errors
     /// [`GuardError`]: too many regions, or no handler.
     pub fn guard(&mut self, alarm: Arc<EventFd>) -> Result<(), GuardError> {
-        self.guard = Some(Guard::new(start(&self.map), self.map.len(), self.page_size, alarm)?);
+        self.guard = Some(guard_mapping(&self.map, self.page_size, alarm)?);
         Ok(())
     }
 
@@ -327,7 +327,7 @@ impl PeerRegion {
     /// # Errors
     /// [`GuardError`]: too many regions, or no handler.
     pub fn guard(&mut self, alarm: Arc<EventFd>) -> Result<(), GuardError> {
-        self.guard = Some(Guard::new(start(&self.map), self.map.len(), self.page_size, alarm)?);
+        self.guard = Some(guard_mapping(&self.map, self.page_size, alarm)?);
         Ok(())
     }
 
@@ -352,6 +352,11 @@ const _: () = {
     is_send_and_sync::<RegionFile>();
     is_send_and_sync::<PeerRegion>();
 };
+
+/// The whole mapping, which may be longer than what was announced: it is made of whole pages.
+fn guard_mapping(map: &MmapRaw, page_size: usize, alarm: Arc<EventFd>) -> Result<Guard, GuardError> {
+    Guard::new(start(map), map.len(), page_size, alarm)
+}
 
 fn check_len(len: u64) -> Result<usize, RegionError> {
     match usize::try_from(len) {

@@ -2,61 +2,41 @@
 //!
 //! The slave owns `head` and the memory. It never trusts what a descriptor says about a place: the place of a slot's
 //! buffer comes from its own [`Buffers`], and the master's writes to region and offset are found out.
+//!
+//! Slots that are the slave's are named by how far they lie ahead: the `ahead`-th free slot of a sender is that of
+//! index `head + ahead`, and so is the `ahead`-th slot of a receiver that waits to be posted.
 
 use crate::burst::{Outlet, PacketSink, PacketSource, Tally, gather, place, take};
-use crate::cursor::{distance, slot, within};
+use crate::cursor::{distance, within};
 use crate::fault::{DropReason, PeerFault};
 use crate::layout::Desc;
+use crate::places::{Buffers, PlaceTable, View};
 use crate::region::RegionMap;
 use crate::shm::{RingMemory, Span};
 
-/// Where a slave's ring has its buffers: slot `i` at `first + i * stride` of one region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buffers {
-    /// Index of the region.
-    pub region: u16,
-    /// Offset of slot 0's buffer, in bytes from the region's start.
-    pub first: u32,
-    /// Bytes from one buffer to the next.
-    pub stride: u32,
-    /// Bytes that a buffer holds; at most `stride`.
-    pub capacity: u32,
-}
-
-impl Buffers {
-    /// The empty buffer of a slot, as it is posted. Sums wrap rather than panic; the region map refuses the result.
-    #[inline(always)]
-    fn posted(&self, index: u16, mask: u16) -> Desc {
-        #[expect(clippy::cast_possible_truncation, reason = "a slot is below 2^14")]
-        let slot = slot(index, mask) as u32;
-        let offset = self.first.wrapping_add(slot.wrapping_mul(self.stride));
-        Desc { flags: 0, region: self.region, length: self.capacity, offset, metadata: 0 }
-    }
-}
-
 /// Sends on S2M: fills `desc[head]`, then moves `head`.
 #[derive(Debug)]
-pub struct HeadSender<R> {
-    ring: R,
-    buffers: Buffers,
+pub struct HeadSender<R, T> {
+    pub(crate) ring: R,
+    pub(crate) buffers: Buffers<T>,
     /// Our index: slots up to it are the master's.
-    head: u16,
+    pub(crate) head: u16,
     /// The master's index as last seen; `tail..head` waits for it.
     tail: u16,
     /// The last burst did not fit: a chain may need more slots than there are packets, so look before the next.
-    short: bool,
+    pub(crate) short: bool,
 }
 
 struct Own<'a, R> {
     ring: &'a R,
-    buffers: &'a Buffers,
+    buffers: View<'a>,
     regions: &'a RegionMap,
 }
 
 impl<R: RingMemory> Outlet for Own<'_, R> {
     #[inline(always)]
     fn buffer(&self, index: u16) -> Result<Span<'_>, DropReason> {
-        let desc = self.buffers.posted(index, self.ring.mask());
+        let desc = self.buffers.whole(index);
         self.regions.span(desc.region, desc.offset, desc.length)
     }
 
@@ -64,15 +44,14 @@ impl<R: RingMemory> Outlet for Own<'_, R> {
     fn complete(&self, index: u16, flags: u16, length: usize) {
         #[expect(clippy::cast_possible_truncation, reason = "a packet is below 2^16")]
         let length = length as u32;
-        let desc = self.buffers.posted(index, self.ring.mask());
-        self.ring.set_desc(index, Desc { flags, length, ..desc });
+        self.ring.set_desc(index, Desc { flags, length, ..self.buffers.whole(index) });
     }
 }
 
-impl<R: RingMemory> HeadSender<R> {
+impl<R: RingMemory, T: PlaceTable> HeadSender<R, T> {
     /// The sending end of a fresh ring.
     #[must_use]
-    pub const fn new(ring: R, buffers: Buffers) -> Self {
+    pub const fn new(ring: R, buffers: Buffers<T>) -> Self {
         Self { ring, buffers, head: 0, tail: 0, short: false }
     }
 
@@ -80,6 +59,12 @@ impl<R: RingMemory> HeadSender<R> {
     #[inline(always)]
     pub const fn ring(&self) -> &R {
         &self.ring
+    }
+
+    /// The buffers of the ring's slots.
+    #[inline(always)]
+    pub const fn buffers(&self) -> &Buffers<T> {
+        &self.buffers
     }
 
     /// Copies packets into the ring and publishes them, as many as fit; returns how many of `packets` are done with,
@@ -94,9 +79,8 @@ impl<R: RingMemory> HeadSender<R> {
         packets: &P,
         tally: &mut Tally,
     ) -> Result<usize, PeerFault> {
-        let wanted = if self.short { usize::MAX } else { packets.count() };
-        let until = self.head.wrapping_add(self.free(wanted)?);
-        let outlet = Own { ring: &self.ring, buffers: &self.buffers, regions };
+        let until = self.head.wrapping_add(self.room(packets.count())?);
+        let outlet = Own { ring: &self.ring, buffers: self.buffers.view(self.ring.mask()), regions };
         let (head, done) = place(&outlet, self.head, until, self.ring.size(), packets, tally);
         self.publish(head);
         self.short = done < packets.count();
@@ -117,7 +101,23 @@ impl<R: RingMemory> HeadSender<R> {
             }
             self.tail = tail;
         }
-        Ok(size - distance(self.head, self.tail))
+        Ok(self.known_free())
+    }
+
+    /// [`HeadSender::free`] for so many packets. Where the last ones did not fit whole the number of packets says little
+    /// about the slots that they need, and the master's index is asked in any case.
+    ///
+    /// # Errors
+    /// As [`HeadSender::send`].
+    #[inline(always)]
+    pub fn room(&mut self, packets: usize) -> Result<u16, PeerFault> {
+        self.free(if self.short { usize::MAX } else { packets })
+    }
+
+    /// Slots known to be free.
+    #[inline(always)]
+    pub(crate) fn known_free(&self) -> u16 {
+        self.ring.size() - distance(self.head, self.tail)
     }
 
     /// The place of the `ahead`-th free slot's buffer, to be filled there. `ahead` is below [`HeadSender::free`].
@@ -125,25 +125,42 @@ impl<R: RingMemory> HeadSender<R> {
     /// # Errors
     /// The slot's buffer lies outside its region.
     pub fn buffer(&self, regions: &RegionMap, ahead: u16) -> Result<Desc, DropReason> {
-        let desc = self.buffers.posted(self.head.wrapping_add(ahead), self.ring.mask());
+        let desc = self.buffers.view(self.ring.mask()).whole(self.head.wrapping_add(ahead));
         regions.span(desc.region, desc.offset, desc.length).map(|_| desc)
     }
 
     /// Writes down the `ahead`-th free slot as filled with `length` bytes; published by [`HeadSender::commit`].
     pub fn complete(&mut self, ahead: u16, flags: u16, length: u32) {
-        let desc = self.buffers.posted(self.head.wrapping_add(ahead), self.ring.mask());
-        let length = length.min(desc.length);
-        self.ring.set_desc(self.head.wrapping_add(ahead), Desc { flags, length, ..desc });
+        self.complete_at(ahead, flags, 0, length);
+    }
+
+    /// As [`HeadSender::complete`], for packet bytes that begin `start` bytes into the buffer. What would leave the
+    /// buffer is cut off.
+    pub fn complete_at(&mut self, ahead: u16, flags: u16, start: u32, length: u32) {
+        let index = self.head.wrapping_add(ahead);
+        let whole = self.buffers.view(self.ring.mask()).whole(index);
+        let start = start.min(whole.length);
+        let (length, offset) = (length.min(whole.length - start), whole.offset.wrapping_add(start));
+        self.ring.set_desc(index, Desc { flags, length, offset, ..whole });
+    }
+
+    /// Exchanges the buffers of two free slots. False, and nothing is done, unless both are free.
+    pub fn swap_buffers(&mut self, ahead: u16, other: u16) -> bool {
+        ahead.max(other) < self.known_free()
+            && self.buffers.swap(
+                self.head.wrapping_add(ahead),
+                self.head.wrapping_add(other),
+                self.ring.mask(),
+            )
     }
 
     /// Publishes the first `slots` free slots. Never more than are free.
     pub fn commit(&mut self, slots: u16) {
-        let free = self.ring.size() - distance(self.head, self.tail);
-        self.publish(self.head.wrapping_add(slots.min(free)));
+        self.publish(self.head.wrapping_add(slots.min(self.known_free())));
     }
 
     #[inline(always)]
-    fn publish(&mut self, head: u16) {
+    pub(crate) fn publish(&mut self, head: u16) {
         if head != self.head {
             self.head = head;
             self.ring.publish_head(head);
@@ -153,22 +170,38 @@ impl<R: RingMemory> HeadSender<R> {
 
 /// Posts empty buffers on M2S by moving `head`, and receives up to `tail`.
 #[derive(Debug)]
-pub struct HeadReceiver<R> {
-    ring: R,
-    buffers: Buffers,
+pub struct HeadReceiver<R, T> {
+    pub(crate) ring: R,
+    pub(crate) buffers: Buffers<T>,
     /// Our index: slots up to it are posted.
-    head: u16,
+    pub(crate) head: u16,
     /// Received up to here; `next..head` is the master's or waits for us, the rest of the ring waits to be posted.
-    next: u16,
+    pub(crate) next: u16,
     /// The master's index as last seen, within `next..=head`.
-    tail: u16,
+    pub(crate) tail: u16,
+    /// Slots are posted when we are told to, and not by themselves.
+    explicit: bool,
 }
 
-impl<R: RingMemory> HeadReceiver<R> {
-    /// The receiving end of a fresh ring. Nothing is posted until [`HeadReceiver::post`], which must wait for CONNECTED.
+impl<R: RingMemory, T: PlaceTable> HeadReceiver<R, T> {
+    /// The receiving end of a fresh ring. Nothing is posted until [`HeadReceiver::post`], which must wait for CONNECTED;
+    /// from then on what was received is posted again by itself.
     #[must_use]
-    pub const fn new(ring: R, buffers: Buffers) -> Self {
-        Self { ring, buffers, head: 0, next: 0, tail: 0 }
+    pub const fn new(ring: R, buffers: Buffers<T>) -> Self {
+        Self { ring, buffers, head: 0, next: 0, tail: 0, explicit: false }
+    }
+
+    /// Leaves all posting to [`HeadReceiver::post`] and [`HeadReceiver::post_some`]: what was received stays ours, to be
+    /// used in place, until then.
+    #[must_use]
+    pub fn with_explicit_posting(self) -> Self {
+        Self { explicit: true, ..self }
+    }
+
+    /// The buffers of the ring's slots.
+    #[inline(always)]
+    pub const fn buffers(&self) -> &Buffers<T> {
+        &self.buffers
     }
 
     /// The ring itself.
@@ -191,8 +224,8 @@ impl<R: RingMemory> HeadReceiver<R> {
     ) -> Result<usize, PeerFault> {
         let wanted = sink.room();
         let until = self.next.wrapping_add(self.ready(wanted)?);
-        let (buffers, mask) = (self.buffers, self.ring.mask());
-        let resolve = |index, desc: &Desc| resolve_posted(&buffers, mask, regions, index, desc);
+        let buffers = self.buffers.view(self.ring.mask());
+        let resolve = |index, desc: &Desc| resolve_posted(buffers, regions, index, desc);
         let next = take(&self.ring, self.next, until, resolve, sink, tally);
         let consumed = distance(next, self.next);
         self.next = next;
@@ -229,8 +262,9 @@ impl<R: RingMemory> HeadReceiver<R> {
         mut visit: impl FnMut(Desc),
     ) -> (u16, Result<(), DropReason>) {
         let from = self.next.wrapping_add(ahead);
+        let buffers = self.buffers.view(self.ring.mask());
         let (end, verdict) = gather(&self.ring, from, self.tail, self.ring.desc(from), |index, desc| {
-            resolve_posted(&self.buffers, self.ring.mask(), regions, index, desc).map(|_| visit(*desc))
+            resolve_posted(buffers, regions, index, desc).map(|_| visit(*desc))
         });
         (distance(end, from), verdict)
     }
@@ -245,35 +279,59 @@ impl<R: RingMemory> HeadReceiver<R> {
     /// Posts in lots: each post takes the head's cache line from the master, so not one a burst. An idle poll posts all,
     /// as the master may be waiting for the last slot of the ring.
     #[inline(always)]
-    fn repost(&mut self, idle: bool) {
-        let missing = self.ring.size() - distance(self.head, self.next);
-        if missing > self.ring.size() / 4 || (idle && missing > 0) {
+    pub(crate) fn repost(&mut self, idle: bool) {
+        let waiting = self.unposted();
+        if !self.explicit && (waiting > self.ring.size() / 4 || (idle && waiting > 0)) {
             self.post();
         }
     }
 
+    /// Slots that wait to be posted: received, or never used.
+    #[inline(always)]
+    pub fn unposted(&self) -> u16 {
+        self.ring.size() - distance(self.head, self.next)
+    }
+
     /// Posts every buffer that is not posted.
     pub fn post(&mut self) {
-        let until = self.next.wrapping_add(self.ring.size());
+        self.post_some(u16::MAX, 0);
+    }
+
+    /// Posts the first `slots` slots that wait for it, or all where there are fewer, and returns how many. The master
+    /// gets each buffer without its first `headroom` bytes, and may not write to those; at most a whole buffer.
+    pub fn post_some(&mut self, slots: u16, headroom: u16) -> u16 {
+        let slots = slots.min(self.unposted());
+        let until = self.head.wrapping_add(slots);
         while self.head != until {
-            self.ring.set_desc(self.head, self.buffers.posted(self.head, self.ring.mask()));
+            let desc = self.buffers.post(self.head, self.ring.mask(), headroom);
+            self.ring.set_desc(self.head, desc);
             self.head = self.head.wrapping_add(1);
         }
         self.ring.publish_head(self.head);
+        slots
+    }
+
+    /// Exchanges the buffers of two slots that wait to be posted. False, and nothing is done, unless both do.
+    pub fn swap_buffers(&mut self, ahead: u16, other: u16) -> bool {
+        ahead.max(other) < self.unposted()
+            && self.buffers.swap(
+                self.head.wrapping_add(ahead),
+                self.head.wrapping_add(other),
+                self.ring.mask(),
+            )
     }
 }
 
 /// The bytes of a received packet in the buffer that we posted at `index`: of the master's snapshot only the length is
 /// used, and a changed place is found out.
 #[inline(always)]
-fn resolve_posted<'m>(
-    buffers: &Buffers,
-    mask: u16,
+pub(crate) fn resolve_posted<'m>(
+    buffers: View<'_>,
     regions: &'m RegionMap,
     index: u16,
     desc: &Desc,
 ) -> Result<Span<'m>, DropReason> {
-    let posted = buffers.posted(index, mask);
+    let posted = buffers.posted(index);
     if desc.region != posted.region || desc.offset != posted.offset {
         return Err(DropReason::BufferChanged);
     }

@@ -11,6 +11,7 @@
 //! | [`shm`] | the one door to shared memory, and its rules |
 //! | [`region`] | the check of every place that a peer names |
 //! | [`head_side`], [`tail_side`] | the slave's and the master's ends of a ring |
+//! | [`places`], [`exchange`] | where a slave has its buffers; packets that go from ring to ring by exchanging them |
 //! | [`burst`] | the loops that both ends share, and where packets come from and go to |
 //! | [`copy`] | copy kernels |
 //! | [`cursor`] | arithmetic of ring indices |
@@ -52,6 +53,7 @@
 pub mod burst;
 pub mod copy;
 pub mod cursor;
+pub mod exchange;
 pub mod fault;
 pub mod handshake;
 pub mod head_side;
@@ -59,9 +61,12 @@ pub mod layout;
 pub mod message;
 #[cfg(any(test, feature = "mock"))]
 pub mod mock;
+pub mod places;
 pub mod region;
 pub mod shm;
 pub mod tail_side;
 
+#[cfg(test)]
+mod exchange_tests;
 #[cfg(test)]
 mod ring_tests;

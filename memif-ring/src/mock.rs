@@ -8,9 +8,10 @@ extern crate std;
 
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::boxed::Box;
 
-use crate::head_side::Buffers;
 use crate::layout::{Desc, ring_bytes};
+use crate::places::{Buffers, Place};
 use crate::region::RegionMap;
 use crate::shm::{Ring, RingMemory};
 
@@ -20,9 +21,15 @@ pub struct MockRegion {
     start: NonNull<u8>,
     layout: Layout,
     log2_size: u8,
-    buffers: Buffers,
+    /// Offset of the first buffer.
+    first: u32,
+    stride: u32,
+    capacity: u32,
     regions: RegionMap,
 }
+
+/// A table of places on the heap.
+pub type Places = Box<[Place]>;
 
 // SAFETY: the memory is owned, and reached through `Ring` and `RegionMap` alone, which are Send and Sync.
 unsafe impl Send for MockRegion {}
@@ -35,10 +42,19 @@ impl MockRegion {
     /// # Panics
     /// On geometry that the protocol does not have: this is for tests.
     #[must_use]
-    #[expect(clippy::expect_used, clippy::cast_possible_truncation, reason = "a helper of tests")]
     pub fn new(log2_size: u8, stride: u32, capacity: u32) -> Self {
+        Self::for_rings(1, log2_size, stride, capacity)
+    }
+
+    /// As [`MockRegion::new`], with buffers for so many rings of this size: the others are in regions of their own.
+    ///
+    /// # Panics
+    /// As [`MockRegion::new`].
+    #[must_use]
+    #[expect(clippy::expect_used, clippy::cast_possible_truncation, reason = "a helper of tests")]
+    pub fn for_rings(rings: usize, log2_size: u8, stride: u32, capacity: u32) -> Self {
         let first = ring_bytes(log2_size).next_multiple_of(64);
-        let len = first + ((stride as usize) << log2_size);
+        let len = first + rings * ((stride as usize) << log2_size);
         let layout = Layout::from_size_align(len, 4096).expect("a sane size");
         // SAFETY: the layout has a size above zero, as a ring has.
         let memory = unsafe { alloc_zeroed(layout) };
@@ -50,8 +66,7 @@ impl MockRegion {
             regions.push(start, len);
             Ring::create(start, log2_size).expect("a size within 1 to 14");
         }
-        let buffers = Buffers { region: 0, first: first as u32, stride, capacity };
-        Self { start, layout, log2_size, buffers, regions }
+        Self { start, layout, log2_size, first: first as u32, stride, capacity, regions }
     }
 
     /// A handle on the ring. Must not outlive `self`; tests keep both in one scope.
@@ -62,10 +77,24 @@ impl MockRegion {
         unsafe { Ring::attach(self.start, self.log2_size).expect("the ring made in new") }
     }
 
-    /// Where the buffers are.
+    /// Where the buffers of the ring are.
     #[must_use]
-    pub const fn buffers(&self) -> Buffers {
-        self.buffers
+    pub fn buffers(&self) -> Buffers<Places> {
+        self.buffers_of(0)
+    }
+
+    /// Where the buffers of the ring of that number are.
+    #[must_use]
+    pub fn buffers_of(&self, ring: u32) -> Buffers<Places> {
+        let first = self.first + ring * (self.stride << self.log2_size);
+        let places = Place::row(0, first, self.stride).take(1 << self.log2_size).collect();
+        Buffers::new(places, self.capacity)
+    }
+
+    /// Offset of the first buffer, and bytes from one buffer to the next.
+    #[must_use]
+    pub const fn geometry(&self) -> (u32, u32) {
+        (self.first, self.stride)
     }
 
     /// The region as the sides see it.

@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use crate::burst::{PacketSink, Tally};
 use crate::fault::{DropReason, PeerFault};
-use crate::head_side::{Buffers, HeadReceiver, HeadSender};
+use crate::head_side::{HeadReceiver, HeadSender};
 use crate::layout::{DESC_FLAG_NEXT, Desc, MAX_PACKET_SIZE};
-use crate::mock::MockRegion;
+use crate::mock::{MockRegion, Places};
+use crate::places::{Buffers, Place};
 use crate::shm::{Ring, RingMemory};
 use crate::tail_side::{TailReceiver, TailSender};
 
@@ -49,14 +50,14 @@ trait Link {
 }
 
 struct S2m {
-    slave: HeadSender<Ring>,
+    slave: HeadSender<Ring, Places>,
     master: TailReceiver<Ring>,
     tallies: (Tally, Tally),
 }
 
 struct M2s {
     master: TailSender<Ring>,
-    slave: HeadReceiver<Ring>,
+    slave: HeadReceiver<Ring, Places>,
     tallies: (Tally, Tally),
 }
 
@@ -355,7 +356,7 @@ fn a_master_gives_unusable_posted_buffers_back() {
 #[test]
 fn buffers_outside_the_region_never_are_written() {
     let shared = MockRegion::new(3, 64, 64);
-    let buffers = Buffers { first: u32::MAX - 64, ..shared.buffers() };
+    let buffers = Buffers::new([Place::new(0, u32::MAX - 64); 8], 64);
     let mut slave = HeadSender::new(shared.ring(), buffers);
     let mut tally = Tally::default();
     let packets: [&[u8]; 2] = [b"one", b"two"];

@@ -294,6 +294,13 @@ impl<'a> Span<'a> {
         Self { len: self.len.min(len), ..self }
     }
 
+    /// Where the span starts in this process, for those who hand it to code that knows nothing of spans. Reading and
+    /// writing through it takes the care of [`Span::as_slice`].
+    #[must_use]
+    pub const fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
     /// Copies from the span's start into `dst`, as much as both hold; returns the bytes copied.
     #[inline(always)]
     pub fn copy_to(&self, dst: &mut [u8]) -> usize {

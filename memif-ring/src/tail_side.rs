@@ -56,19 +56,30 @@ impl<R: RingMemory> Tail<R> {
 
 /// Receives on S2M: reads up to `head`, then moves `tail`.
 #[derive(Debug)]
-pub struct TailReceiver<R>(Tail<R>);
+pub struct TailReceiver<R> {
+    side: Tail<R>,
+    /// Slots go back when we are told to, and not by themselves.
+    explicit: bool,
+}
 
 impl<R: RingMemory> TailReceiver<R> {
     /// The receiving end of a ring that was just attached. Sets `tail` to 0.
     #[must_use]
     pub fn new(ring: R) -> Self {
-        Self(Tail::new(ring))
+        Self { side: Tail::new(ring), explicit: false }
+    }
+
+    /// Leaves all giving back to [`TailReceiver::give_back`]: what was received stays ours, to be used in place, until
+    /// then.
+    #[must_use]
+    pub fn with_explicit_return(self) -> Self {
+        Self { explicit: true, ..self }
     }
 
     /// The ring itself.
     #[inline(always)]
     pub const fn ring(&self) -> &R {
-        &self.0.ring
+        &self.side.ring
     }
 
     /// Copies packets into `sink`, as many as it takes, and gives their slots back in lots of a quarter ring, or all of
@@ -83,13 +94,13 @@ impl<R: RingMemory> TailReceiver<R> {
         sink: &mut S,
         tally: &mut Tally,
     ) -> Result<usize, PeerFault> {
-        let side = &mut self.0;
+        let side = &mut self.side;
         let until = side.next.wrapping_add(side.ready(sink.room())?);
         let resolve = |_, desc: &Desc| regions.span(desc.region, desc.offset, desc.length);
         let next = take(&side.ring, side.next, until, resolve, sink, tally);
         let consumed = distance(next, side.next);
         side.next = next;
-        self.give_back(consumed == 0);
+        self.return_lot(consumed == 0);
         Ok(usize::from(consumed))
     }
 
@@ -99,7 +110,7 @@ impl<R: RingMemory> TailReceiver<R> {
     /// As [`TailReceiver::receive`].
     #[inline(always)]
     pub fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
-        self.0.ready(wanted)
+        self.side.ready(wanted)
     }
 
     /// As [`crate::head_side::HeadReceiver::peek`].
@@ -110,7 +121,7 @@ impl<R: RingMemory> TailReceiver<R> {
         ahead: u16,
         mut visit: impl FnMut(Desc),
     ) -> (u16, Result<(), DropReason>) {
-        let side = &self.0;
+        let side = &self.side;
         let from = side.next.wrapping_add(ahead);
         let (end, verdict) = gather(&side.ring, from, side.head, side.ring.desc(from), |_, desc| {
             regions.span(desc.region, desc.offset, desc.length).map(|_| visit(*desc))
@@ -120,22 +131,34 @@ impl<R: RingMemory> TailReceiver<R> {
 
     /// Gives the slots of the next `slots` descriptors back to the slave. Never more than are ready.
     pub fn release(&mut self, slots: u16) {
-        let ready = distance(self.0.head, self.0.next);
-        self.0.next = self.0.next.wrapping_add(slots.min(ready));
-        self.give_back(false);
+        let ready = distance(self.side.head, self.side.next);
+        self.side.next = self.side.next.wrapping_add(slots.min(ready));
+        self.return_lot(false);
     }
 
-    /// Gives every slot that we are done with back to the slave.
-    pub fn give_back_all(&mut self) {
-        self.0.publish();
+    /// Slots that were received and not given back.
+    #[must_use]
+    pub fn held(&self) -> u16 {
+        distance(self.side.next, self.side.tail)
+    }
+
+    /// Gives the first `slots` slots that were received back to the slave, or all where there are fewer, and returns how
+    /// many.
+    pub fn give_back(&mut self, slots: u16) -> u16 {
+        let slots = slots.min(self.held());
+        if slots > 0 {
+            self.side.tail = self.side.tail.wrapping_add(slots);
+            self.side.ring.publish_tail(self.side.tail);
+        }
+        slots
     }
 
     /// Publishes in lots: each store takes the tail's cache line from the slave, so not one a burst. An idle poll gives
     /// all back, as the slave may be waiting for the last slot of the ring.
     #[inline(always)]
-    fn give_back(&mut self, idle: bool) {
-        let side = &mut self.0;
-        if idle || distance(side.next, side.tail) > side.ring.size() / 4 {
+    fn return_lot(&mut self, idle: bool) {
+        let side = &mut self.side;
+        if !self.explicit && (idle || distance(side.next, side.tail) > side.ring.size() / 4) {
             side.publish();
         }
     }

@@ -12,7 +12,7 @@ use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::head_side::HeadReceiver;
 use memif_ring::layout::Desc;
-use memif_ring::mock::MockRegion;
+use memif_ring::mock::{MockRegion, Places};
 use memif_ring::shm::Ring;
 use memif_ring::tail_side::TailReceiver;
 
@@ -50,7 +50,7 @@ enum Step {
 }
 
 enum Real {
-    Slave(HeadReceiver<Ring>),
+    Slave(HeadReceiver<Ring, Places>),
     Master(TailReceiver<Ring>),
 }
 
@@ -59,7 +59,7 @@ impl Real {
         match role {
             Role::Master => Self::Master(TailReceiver::new(twin.shared.ring())),
             Role::Slave => {
-                let mut receiver = HeadReceiver::new(twin.shared.ring(), twin.image.buffers);
+                let mut receiver = HeadReceiver::new(twin.shared.ring(), twin.image.table());
                 receiver.post();
                 Self::Slave(receiver)
             }

@@ -12,7 +12,7 @@ use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::head_side::HeadSender;
 use memif_ring::layout::Desc;
-use memif_ring::mock::MockRegion;
+use memif_ring::mock::{MockRegion, Places};
 use memif_ring::shm::Ring;
 use memif_ring::tail_side::TailSender;
 
@@ -77,14 +77,14 @@ impl Length {
 }
 
 enum Real {
-    Slave(HeadSender<Ring>),
+    Slave(HeadSender<Ring, Places>),
     Master(TailSender<Ring>),
 }
 
 impl Real {
     fn new(role: Role, twin: &Twin) -> Self {
         match role {
-            Role::Slave => Self::Slave(HeadSender::new(twin.shared.ring(), twin.image.buffers)),
+            Role::Slave => Self::Slave(HeadSender::new(twin.shared.ring(), twin.image.table())),
             Role::Master => Self::Master(TailSender::new(twin.shared.ring())),
         }
     }

@@ -5,14 +5,23 @@ use std::ops::Range;
 use arbitrary::{Arbitrary, Unstructured};
 use memif_ring::burst::PacketSink;
 use memif_ring::fault::DropReason;
-use memif_ring::head_side::Buffers;
 use memif_ring::layout::{Desc, RING_HEADER_SIZE};
-use memif_ring::mock::MockRegion;
+use memif_ring::mock::{MockRegion, Places};
+use memif_ring::places::{Buffers, Place};
 use memif_ring::shm::{Ring, RingMemory};
 
 /// Where the header has its fields (protocol section 4).
 const HEAD_AT: usize = 6;
 const TAIL_AT: usize = 64;
+
+/// Where a slave has its buffers: slot `i` at `first + i * stride` of a region.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub region: u16,
+    pub first: u32,
+    pub stride: u32,
+    pub capacity: u32,
+}
 
 /// What the model believes the region to hold.
 pub struct Image {
@@ -20,7 +29,7 @@ pub struct Image {
     pub bytes: Vec<u8>,
     size: u16,
     /// Where the slave has its buffers.
-    pub buffers: Buffers,
+    pub buffers: Row,
 }
 
 impl Image {
@@ -86,10 +95,16 @@ impl Image {
 
     /// The slave's empty buffer of a slot.
     pub fn posted(&self, index: u16) -> Desc {
-        let Buffers { region, first, stride, capacity } = self.buffers;
+        let Row { region, first, stride, capacity } = self.buffers;
         let slot = u32::from(index % self.size);
         let offset = first.wrapping_add(slot.wrapping_mul(stride));
         Desc { flags: 0, region, length: capacity, offset, metadata: 0 }
+    }
+
+    /// The table of the slave's buffers, for the code under test.
+    pub fn table(&self) -> Buffers<Places> {
+        let Row { region, first, stride, capacity } = self.buffers;
+        Buffers::new(Place::row(region, first, stride).take(self.size.into()).collect(), capacity)
     }
 
     /// Where a descriptor's bytes are, if they are anywhere.
@@ -115,9 +130,10 @@ pub struct Twin {
 
 impl Twin {
     /// A fresh ring; `buffers` is what the slave believes of its own memory, if not the truth.
-    pub fn new(log2_size: u8, capacity: u32, buffers: Option<Buffers>) -> Self {
+    pub fn new(log2_size: u8, capacity: u32, buffers: Option<Row>) -> Self {
         let shared = MockRegion::new(log2_size, capacity.next_multiple_of(64), capacity);
-        let buffers = buffers.unwrap_or(shared.buffers());
+        let (first, stride) = shared.geometry();
+        let buffers = buffers.unwrap_or(Row { region: 0, first, stride, capacity });
         let (bytes, peer) = (bytes_of(&shared), shared.ring());
         Self { shared, image: Image { bytes, size: 1 << log2_size, buffers }, peer }
     }
@@ -277,7 +293,7 @@ pub fn move_peer(twin: &mut Twin, role: Role, index: u16) {
 
 /// The slave's own idea of its buffers: usually the truth, else a mistake of its configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnBuffers(pub Option<Buffers>);
+pub struct OwnBuffers(pub Option<Row>);
 
 impl<'a> Arbitrary<'a> for OwnBuffers {
     fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
@@ -286,7 +302,7 @@ impl<'a> Arbitrary<'a> for OwnBuffers {
         }
         let region = u.int_in_range(0..=1)?;
         let (first, stride) = (Edge::arbitrary(u)?.0, Edge::arbitrary(u)?.0);
-        Ok(Self(Some(Buffers { region, first, stride, capacity: Edge::arbitrary(u)?.0 })))
+        Ok(Self(Some(Row { region, first, stride, capacity: Edge::arbitrary(u)?.0 })))
     }
 }
 

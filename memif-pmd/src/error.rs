@@ -67,6 +67,26 @@ pub enum Error {
         /// Bytes they would take.
         bytes: u64,
     },
+    /// A buffer of packet memory leaves the memory, or lies over the next one.
+    #[error(
+        "a buffer of {buffer_size} bytes at offset {offset} ends behind {end}, where the next one begins or the memory ends"
+    )]
+    BufferPlace {
+        /// Where it begins, in bytes from the memory's start.
+        offset: u32,
+        /// Bytes of a buffer.
+        buffer_size: u32,
+        /// Where it must end at the latest.
+        end: u64,
+    },
+    /// A master was given packet memory: its slave brings all memory.
+    #[error("a master uses its slave's memory: give packet memory to slaves only")]
+    PacketMemoryOfMaster,
+    /// The packet memory was made for another control plane.
+    #[error(
+        "the packet memory belongs to another control plane: make it with the one that opens the interface"
+    )]
+    ForeignPacketMemory,
     /// A port's text could not be understood.
     #[error("port {port:?}: {problem}")]
     Port {
@@ -145,6 +165,9 @@ impl Error {
             Self::Address(_) | Self::OutOfRange { .. } | Self::RingSize { .. } | Self::Text { .. } => {
                 ErrorCode::InvalArg
             }
+            Self::BufferPlace { .. } | Self::PacketMemoryOfMaster | Self::ForeignPacketMemory => {
+                ErrorCode::InvalArg
+            }
             Self::Port { .. } | Self::TooMuchMemory { .. } | Self::Core(_) | Self::IdInUse { .. } => {
                 ErrorCode::InvalArg
             }
@@ -185,6 +208,11 @@ fn io_code(error: &io::Error) -> ErrorCode {
     }
 }
 
+/// Packets cannot be forwarded in place: the two queues do not have their buffers in one packet memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the queues share no packet memory: give both slave interfaces the same, or copy the packets")]
+pub struct NotShared;
+
 /// Why a link ended, or an attempt at one failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -214,6 +242,22 @@ pub enum Disconnect {
     /// We ended it.
     #[error("ended by this side: {0}")]
     Local(&'static str),
+    /// The packet memory has fewer free buffers than the link needs. The attempt is made again.
+    #[error(
+        "the link needs {needed} buffers, {free} of the packet memory's {total} are free: make it larger, or use \
+         smaller rings"
+    )]
+    TooFewBuffers {
+        /// Buffers that the link's rings need.
+        needed: usize,
+        /// Buffers that no link has.
+        free: usize,
+        /// Buffers of the packet memory.
+        total: usize,
+    },
+    /// A peer has taken pages of the packet memory away, for good.
+    #[error("a peer has taken pages of the packet memory away: make another one")]
+    PacketMemoryDamaged,
     /// We could not go on: memory, descriptors, sockets.
     #[error("{0}")]
     Failed(String),
@@ -228,6 +272,8 @@ impl Disconnect {
             Self::Closed | Self::Local(_) => ErrorCode::Disconnected,
             Self::Fault(PeerFault::FdMissing { on: MessageKind::AddRegion }) => ErrorCode::NoShmFd,
             Self::Fault(fault) => fault_code(fault.kind()),
+            Self::TooFewBuffers { .. } => ErrorCode::Nobuf,
+            Self::PacketMemoryDamaged => ErrorCode::NoShmFd,
             Self::Failed(_) => ErrorCode::Syscall,
         }
     }

@@ -22,6 +22,7 @@
 //! | an interface: role, id, queues, secret; its state | [`InterfaceBuilder`], [`Interface`], [`Details`], [`Port`] |
 //! | bursts of packets in private memory | [`Burst`] |
 //! | queues: copying bursts, or packets in place | [`RxQueue`], [`TxQueue`] |
+//! | packet memory that slaves share, and forwarding without copying | [`PacketMemory`], [`RxQueue::forward_to`] |
 //! | threads on cores | [`Workers`], [`Stop`], [`Idle`] |
 //! | what went wrong, with libmemif's number for it | [`Error`], [`Disconnect`], [`ErrorCode`] |
 //!
@@ -39,6 +40,7 @@ mod error;
 mod interface;
 mod link;
 mod packet;
+mod packet_memory;
 mod queue;
 mod sleep;
 mod stats;
@@ -48,13 +50,14 @@ pub use config::{
     DEFAULT_SOCKET, InterfaceBuilder, MAX_BUFFER_SIZE, MAX_QUEUES, MIN_BUFFER_SIZE, Port, Role, RxMode,
 };
 pub use control::{Event, FdRegistry, Memif, Polled, Waker};
-pub use error::{Disconnect, Error, ErrorCode};
+pub use error::{Disconnect, Error, ErrorCode, NotShared};
 pub use interface::Interface;
 pub use memif_os::huge_pages::HugePages;
 pub use memif_ring::fault::{DropReason, FaultKind, PeerFault};
 pub use memif_ring::message::Mode;
 pub use memif_ring::shm::Span;
 pub use packet::Burst;
+pub use packet_memory::PacketMemory;
 pub use queue::{Peeked, Pieces, Reservation, RxQueue, TxQueue};
 pub use stats::{Details, QueueDetails, QueueStats, RegionDetails, RingDetails};
-pub use worker::{Idle, Queues, Running, Stop, WorkerStats, Workers, ctrl_c, forward};
+pub use worker::{Idle, Queues, Running, Stop, WorkerStats, Workers, ctrl_c, forward, forward_in_place};

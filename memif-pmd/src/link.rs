@@ -4,30 +4,32 @@
 //! memory mapped, whatever became of the peer.
 #![allow(unsafe_code)] // hands mapped memory to memif-ring, which trusts its length
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use memif_os::event::{EventError, EventFd};
-use memif_os::region_file::{PeerRegion, RegionError, RegionFile, SealState, ShrinkSeal};
+use memif_os::region_file::{PeerRegion, RegionError, RegionFile, ShrinkSeal};
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{FdToken, Negotiated};
-use memif_ring::head_side::{Buffers, HeadReceiver, HeadSender};
+use memif_ring::head_side::{HeadReceiver, HeadSender};
 use memif_ring::layout::{Desc, MAX_LOG2_RING_SIZE, RING_FLAG_MASK_INT, RING_HEADER_SIZE};
 use memif_ring::message::Direction;
+use memif_ring::places::Buffers;
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, RingError, RingMemory};
 use memif_ring::tail_side::{TailReceiver, TailSender};
 
 use crate::config::{Config, Role};
 use crate::error::{Disconnect, Error};
+use crate::packet_memory::{PACKET_REGION, PacketMemory, Places, buffer_stride, is_sealed};
 use crate::stats::{RegionDetails, RingDetails};
 
 /// The receiving end of a ring.
 #[derive(Debug)]
 pub(crate) enum RxSide {
     /// M2S.
-    Slave(HeadReceiver<Ring>),
+    Slave(HeadReceiver<Ring, Places>),
     /// S2M.
     Master(TailReceiver<Ring>),
 }
@@ -36,7 +38,7 @@ pub(crate) enum RxSide {
 #[derive(Debug)]
 pub(crate) enum TxSide {
     /// S2M.
-    Slave(HeadSender<Ring>),
+    Slave(HeadSender<Ring, Places>),
     /// M2S.
     Master(TailSender<Ring>),
 }
@@ -62,7 +64,7 @@ pub(crate) struct Attached {
 
 #[derive(Debug)]
 enum Memory {
-    Own(RegionFile),
+    Own { rings: RegionFile, packets: Option<PacketMemory> },
     Peer(Vec<PeerRegion>),
 }
 
@@ -111,7 +113,10 @@ impl Link {
     /// The region that the peer took pages of, if it did.
     pub(crate) fn damaged_region(&self) -> Option<u16> {
         match &self.memory {
-            Memory::Own(file) => file.is_damaged().then_some(0),
+            Memory::Own { rings, .. } if rings.is_damaged() => Some(0),
+            Memory::Own { packets, .. } => {
+                packets.as_ref().is_some_and(PacketMemory::is_damaged).then_some(PACKET_REGION)
+            }
             Memory::Peer(regions) => {
                 (0..).zip(regions).find_map(|(index, region)| region.is_damaged().then_some(index))
             }
@@ -119,34 +124,36 @@ impl Link {
     }
 
     pub(crate) fn region_details(&self) -> Vec<RegionDetails> {
-        let details = |index: usize, size: usize, page: usize, sealed, fallback| RegionDetails {
-            index: u16::try_from(index).unwrap_or(u16::MAX),
-            size: size as u64,
-            page_size: page as u64,
-            sealed,
-            fallback,
-        };
         match &self.memory {
-            Memory::Own(file) => {
-                let fallback = file.fallback().map(ToString::to_string);
-                vec![details(0, file.len(), file.page_size(), true, fallback)]
+            Memory::Own { rings, packets } => {
+                let rings = RegionDetails {
+                    index: 0,
+                    size: rings.len() as u64,
+                    page_size: rings.page_size() as u64,
+                    sealed: true,
+                    fallback: rings.fallback().map(ToString::to_string),
+                    address: rings.as_ptr().addr().get(),
+                    fd: Some(rings.as_fd().as_raw_fd()),
+                };
+                [rings].into_iter().chain(packets.as_ref().map(PacketMemory::details)).collect()
             }
             Memory::Peer(regions) => {
-                let sealed = |region: &PeerRegion| !matches!(region.shrink_seal(), SealState::Missing { .. });
-                let peers = regions.iter().enumerate();
-                peers.map(|(i, r)| details(i, r.len(), r.page_size(), sealed(r), None)).collect()
+                (0..).zip(regions).map(|(index, region)| peer_details(index, region)).collect()
             }
         }
     }
 }
 
-/// Bytes from one packet buffer to the next: an odd number of 128-byte units.
-///
-/// With a power of two the first lines of all buffers fall on a few cache sets and evict one another; an odd multiple
-/// spreads them over all. 128 rather than 64, as processors fetch lines in pairs: no two packets share a pair.
-const fn buffer_stride(capacity: u32) -> u32 {
-    let units = capacity.div_ceil(128);
-    128 * (units | 1)
+fn peer_details(index: u16, region: &PeerRegion) -> RegionDetails {
+    RegionDetails {
+        index,
+        size: region.len() as u64,
+        page_size: region.page_size() as u64,
+        sealed: is_sealed(region),
+        fallback: None,
+        address: region.as_ptr().addr().get(),
+        fd: None,
+    }
 }
 
 /// Bytes that the buffers of so many rings take.
@@ -159,18 +166,17 @@ fn buffer_bytes(rings: u64, log2_ring_size: u8, capacity: u32) -> u64 {
 pub(crate) fn check_wish(config: &Config) -> Result<(), Error> {
     let rings = u64::from(config.s2m_rings()) + u64::from(config.m2s_rings());
     let bytes = buffer_bytes(rings, config.log2_ring_size, config.buffer_size);
-    let reachable = config.role == Role::Master || u32::try_from(bytes).is_ok();
-    if reachable { Ok(()) } else { Err(Error::TooMuchMemory { bytes }) }
+    let own = config.role == Role::Slave && config.packet_memory.is_none();
+    if !own || u32::try_from(bytes).is_ok() { Ok(()) } else { Err(Error::TooMuchMemory { bytes }) }
 }
 
 /// A slave's memory while it is offered: nobody touches the rings before CONNECTED.
 #[derive(Debug)]
 pub(crate) struct SlaveMemory {
     file: RegionFile,
-    agreed: Negotiated,
+    packets: Option<PacketMemory>,
     capacity: u32,
-    stride: u32,
-    first_buffer: u32,
+    explicit_posting: bool,
     s2m: Vec<OwnRing>,
     m2s: Vec<OwnRing>,
 }
@@ -179,55 +185,41 @@ pub(crate) struct SlaveMemory {
 struct OwnRing {
     ring: Ring,
     event: Arc<EventFd>,
+    places: Places,
 }
 
 impl SlaveMemory {
-    /// Allocates rings and buffers in one region, rings first.
+    /// Allocates rings, and buffers behind them in the same region or from packet memory.
     /// `alarm` is rung when the peer takes pages away.
-    pub(crate) fn allocate(config: &Config, agreed: Negotiated, alarm: &Arc<EventFd>) -> Result<Self, Error> {
-        let capacity = config.buffer_size;
-        let stride = buffer_stride(capacity);
-        let rings = u64::from(agreed.s2m_rings()) + u64::from(agreed.m2s_rings());
-        let first = agreed.rings_size().next_multiple_of(4096);
-        let bytes = first + buffer_bytes(rings, agreed.log2_ring_size(), capacity);
-        let too_much = || Error::TooMuchMemory { bytes };
-        let len = u32::try_from(bytes).map_err(|_| too_much())?;
-        let first_buffer = u32::try_from(first).map_err(|_| too_much())?;
-        let name = format!("memif {}", config.name);
-        let mut file = RegionFile::create(&name, len as usize, config.huge_pages)?;
-        file.guard(Arc::clone(alarm))?;
-        let s2m = Self::make_rings(&file, &agreed, Direction::S2M, agreed.s2m_rings())?;
-        let m2s = Self::make_rings(&file, &agreed, Direction::M2S, agreed.m2s_rings())?;
-        for own in s2m.iter().chain(&m2s) {
-            // tells the master how large buffers are; where they lie is said when they are used
-            own.ring.set_desc(0, Desc { flags: 0, region: 0, length: capacity, offset: 0, metadata: 0 });
-        }
-        Ok(Self { file, agreed, capacity, stride, first_buffer, s2m, m2s })
-    }
-
-    fn make_rings(
-        file: &RegionFile,
+    pub(crate) fn allocate(
+        config: &Config,
         agreed: &Negotiated,
-        direction: Direction,
-        count: u16,
-    ) -> Result<Vec<OwnRing>, Error> {
-        let make = |index| {
-            let too_much = || Error::TooMuchMemory { bytes: agreed.rings_size() };
-            let offset = agreed.ring_offset(direction, index).ok_or_else(too_much)? as usize;
-            // SAFETY: the region begins with `agreed.rings_size()` bytes of rings, within which the offset lies with
-            // a whole ring behind it; the file stays mapped for as long as the ring is used, see `into_attached`.
-            let ring = unsafe { Ring::create(file.as_ptr().add(offset), agreed.log2_ring_size()) };
-            let ring = ring.map_err(|_| Error::RingSize { got: 1 << agreed.log2_ring_size() })?;
-            let event = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
-            Ok(OwnRing { ring, event })
+        alarm: &Arc<EventFd>,
+    ) -> Result<Self, Disconnect> {
+        let packets = config.packet_memory.clone();
+        let rings = usize::from(agreed.s2m_rings()) + usize::from(agreed.m2s_rings());
+        let (bytes, places) = match &packets {
+            Some(memory) => (agreed.rings_size(), memory.take(rings, 1 << agreed.log2_ring_size())?),
+            None => own_places(config, agreed, rings).map_err(failed)?,
         };
-        (0..count).map(make).collect()
+        let len = usize::try_from(bytes).map_err(|_| failed(Error::TooMuchMemory { bytes }))?;
+        let capacity = packets.as_ref().map_or(config.buffer_size, PacketMemory::buffer_size);
+        let name = format!("memif {}", config.name);
+        let mut file = RegionFile::create(&name, len, config.huge_pages).map_err(failed)?;
+        file.guard(Arc::clone(alarm)).map_err(failed)?;
+        let mut places = places.into_iter();
+        let mut make =
+            |direction, count| make_rings(&file, agreed, (direction, count), capacity, &mut places);
+        let s2m = make(Direction::S2M, agreed.s2m_rings()).map_err(failed)?;
+        let m2s = make(Direction::M2S, agreed.m2s_rings()).map_err(failed)?;
+        Ok(Self { file, packets, capacity, explicit_posting: config.explicit_posting, s2m, m2s })
     }
 
     /// The descriptor that a message of the handshake carries.
     pub(crate) fn fd(&self, token: FdToken) -> Option<BorrowedFd<'_>> {
         match token {
             FdToken::Region(0) => Some(self.file.as_fd()),
+            FdToken::Region(PACKET_REGION) => self.packets.as_ref().map(AsFd::as_fd),
             FdToken::Region(_) => None,
             FdToken::Ring(direction, index) => {
                 let rings = if direction == Direction::S2M { &self.s2m } else { &self.m2s };
@@ -237,30 +229,21 @@ impl SlaveMemory {
     }
 
     /// Sizes of the regions, in the order of their indices.
-    pub(crate) fn region_sizes(&self) -> [u64; 1] {
-        [self.file.len() as u64]
+    pub(crate) fn region_sizes(&self) -> Vec<u64> {
+        let packets = self.packets.as_ref().map(|memory| memory.len() as u64);
+        [self.file.len() as u64].into_iter().chain(packets).collect()
     }
 
-    /// Where the buffers of a ring begin; rings count S2M first.
-    fn buffers(&self, place: u32) -> Buffers {
-        let ring_bytes = self.stride << self.agreed.log2_ring_size();
-        Buffers {
-            region: 0,
-            first: self.first_buffer + place * ring_bytes,
-            stride: self.stride,
-            capacity: self.capacity,
-        }
-    }
-
-    /// The link is up: builds our ends and posts all receive buffers.
+    /// The link is up: builds our ends and, unless that is left to the receiver, posts all receive buffers.
     pub(crate) fn into_attached(self) -> Attached {
         let mut regions = RegionMap::new();
         // SAFETY: the mapping has this length and lives in the link, next to the map.
         unsafe { regions.push(self.file.as_ptr(), self.file.len()) };
-        let rx_buffers: Vec<_> =
-            (0..).zip(&self.m2s).map(|(i, _)| self.buffers(i + count(&self.s2m))).collect();
-        let tx_buffers: Vec<_> = (0..).zip(&self.s2m).map(|(i, _)| self.buffers(i)).collect();
-        let look = |direction, rings: &[OwnRing]| -> Vec<LinkRing> {
+        if let Some(memory) = &self.packets {
+            // SAFETY: as above.
+            unsafe { regions.push(memory.as_ptr(), memory.len()) };
+        }
+        let looks = |direction, rings: &[OwnRing]| -> Vec<LinkRing> {
             let looks = (0..).zip(rings).map(|(index, own)| LinkRing {
                 direction,
                 index,
@@ -271,17 +254,21 @@ impl SlaveMemory {
             });
             looks.collect()
         };
-        let mut rings = look(Direction::S2M, &self.s2m);
-        rings.extend(look(Direction::M2S, &self.m2s));
-        let link = Arc::new(Link { regions, rings, memory: Memory::Own(self.file) });
-        let rx = self.m2s.into_iter().zip(rx_buffers).map(|(own, buffers)| {
-            let mut side = HeadReceiver::new(own.ring, buffers);
-            side.post();
+        let mut rings = looks(Direction::S2M, &self.s2m);
+        rings.extend(looks(Direction::M2S, &self.m2s));
+        let memory = Memory::Own { rings: self.file, packets: self.packets };
+        let link = Arc::new(Link { regions, rings, memory });
+        let rx = self.m2s.into_iter().map(|own| {
+            let mut side = HeadReceiver::new(own.ring, Buffers::new(own.places, self.capacity));
+            if self.explicit_posting {
+                side = side.with_explicit_posting();
+            }
+            side.flush();
             QueueLink { side: RxSide::Slave(side), link: Arc::clone(&link), event: own.event }
         });
         let rx = rx.collect();
-        let tx = self.s2m.into_iter().zip(tx_buffers).map(|(own, buffers)| {
-            let side = TxSide::Slave(HeadSender::new(own.ring, buffers));
+        let tx = self.s2m.into_iter().map(|own| {
+            let side = TxSide::Slave(HeadSender::new(own.ring, Buffers::new(own.places, self.capacity)));
             QueueLink { side, link: Arc::clone(&link), event: own.event }
         });
         let tx = tx.collect();
@@ -289,8 +276,46 @@ impl SlaveMemory {
     }
 }
 
-fn count(rings: &[OwnRing]) -> u32 {
-    u32::try_from(rings.len()).unwrap_or(u32::MAX)
+fn failed(error: impl std::fmt::Display) -> Disconnect {
+    Disconnect::Failed(error.to_string())
+}
+
+/// Bytes of a region with rings and buffers, and where the buffers are: behind all rings, S2M first.
+fn own_places(config: &Config, agreed: &Negotiated, rings: usize) -> Result<(u64, Vec<Places>), Error> {
+    let (log2_size, capacity) = (agreed.log2_ring_size(), config.buffer_size);
+    let first = agreed.rings_size().next_multiple_of(4096);
+    let bytes = first + buffer_bytes(rings as u64, log2_size, capacity);
+    let too_much = || Error::TooMuchMemory { bytes };
+    u32::try_from(bytes).map_err(|_| too_much())?;
+    let first = u32::try_from(first).map_err(|_| too_much())?;
+    let stride = buffer_stride(capacity);
+    // every place is below `bytes`
+    let places = (0..)
+        .take(rings)
+        .map(|ring: u32| Places::of_link(first + ring * (stride << log2_size), stride, 1 << log2_size));
+    Ok((bytes, places.collect()))
+}
+
+fn make_rings(
+    file: &RegionFile,
+    agreed: &Negotiated,
+    (direction, count): (Direction, u16),
+    capacity: u32,
+    places: &mut impl Iterator<Item = Places>,
+) -> Result<Vec<OwnRing>, Error> {
+    let make = |(index, places)| {
+        let too_much = || Error::TooMuchMemory { bytes: agreed.rings_size() };
+        let offset = agreed.ring_offset(direction, index).ok_or_else(too_much)? as usize;
+        // SAFETY: the region begins with `agreed.rings_size()` bytes of rings, within which the offset lies with
+        // a whole ring behind it; the file stays mapped for as long as the ring is used, see `into_attached`.
+        let ring = unsafe { Ring::create(file.as_ptr().add(offset), agreed.log2_ring_size()) };
+        let ring = ring.map_err(|_| Error::RingSize { got: 1 << agreed.log2_ring_size() })?;
+        // tells the master how large buffers are; where they lie is said when they are used
+        ring.set_desc(0, Desc { flags: 0, region: 0, length: capacity, offset: 0, metadata: 0 });
+        let event = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
+        Ok(OwnRing { ring, event, places })
+    };
+    (0..count).zip(places).map(make).collect()
 }
 
 /// Most bytes of all regions of one link: 256 GiB, several times the packet memory of any peer in the field. Without a
@@ -329,7 +354,8 @@ impl Offer {
     }
 
     /// Maps the regions, checks every ring's cookie, and builds our ends. `alarm` is rung when the peer takes pages away.
-    pub(crate) fn attach(self, seal: ShrinkSeal, alarm: &Arc<EventFd>) -> Result<Attached, Disconnect> {
+    pub(crate) fn attach(self, config: &Config, alarm: &Arc<EventFd>) -> Result<Attached, Disconnect> {
+        let seal = if config.require_seals { ShrinkSeal::Require } else { ShrinkSeal::Prefer };
         let total = self.regions.iter().fold(0u64, |sum, (size, _)| sum.saturating_add(*size));
         if total > MAX_LINK_SIZE {
             let region = u16::try_from(self.regions.len()).unwrap_or(u16::MAX).saturating_sub(1);
@@ -375,7 +401,11 @@ impl Offer {
             let link = Arc::clone(&link);
             match direction {
                 Direction::S2M => {
-                    rx.push(QueueLink { side: RxSide::Master(TailReceiver::new(ring)), link, event });
+                    let mut side = TailReceiver::new(ring);
+                    if config.explicit_posting {
+                        side = side.with_explicit_return();
+                    }
+                    rx.push(QueueLink { side: RxSide::Master(side), link, event });
                 }
                 Direction::M2S => {
                     tx.push(QueueLink { side: TxSide::Master(TailSender::new(ring)), link, event });
@@ -435,21 +465,5 @@ pub(crate) const fn tx_direction(role: Role) -> Direction {
     match role {
         Role::Master => Direction::M2S,
         Role::Slave => Direction::S2M,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::buffer_stride;
-
-    #[test]
-    fn strides_hold_a_buffer_and_are_odd_multiples_of_128() {
-        for capacity in 64..=65535 {
-            let stride = buffer_stride(capacity);
-            assert!(stride >= capacity && stride < capacity + 256);
-            assert_eq!(stride / 128 % 2, 1);
-            assert_eq!(stride % 128, 0);
-        }
-        assert_eq!(buffer_stride(2048), 2176);
     }
 }

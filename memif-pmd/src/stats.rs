@@ -170,6 +170,10 @@ pub struct RegionDetails {
     pub sealed: bool,
     /// Why it is not on huge pages, where that was preferred.
     pub fallback: Option<String>,
+    /// Where it is mapped in this process, for as long as the link is.
+    pub address: usize,
+    /// Our descriptor for it, for as long as the link is; `None` for a peer's, which is closed once it is mapped.
+    pub fd: Option<std::os::fd::RawFd>,
 }
 
 /// An interface as it stands.

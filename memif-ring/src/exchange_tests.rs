@@ -149,11 +149,10 @@ fn the_payload_stays_where_it_is() {
     assert_eq!(crossing.forward(64), Ok(Forwarded { packets: 2, consumed: 3, full: false }));
     let sent: Vec<_> = (0..3).map(|index| crossing.right.desc(index)).collect();
     assert_eq!(sent.iter().map(|desc| desc.offset).collect::<Vec<_>>(), posted);
-    assert_eq!(sent.iter().map(|desc| (desc.flags, desc.length)).collect::<Vec<_>>(), [
-        (0, 60),
-        (DESC_FLAG_NEXT, 128),
-        (0, 72)
-    ]);
+    assert_eq!(
+        sent.iter().map(|desc| (desc.flags, desc.length)).collect::<Vec<_>>(),
+        [(0, 60), (DESC_FLAG_NEXT, 128), (0, 72)]
+    );
     // what was free there is posted here
     let again: Vec<_> = (8..11).map(|index| crossing.left.desc(index).offset).collect();
     assert_eq!((crossing.left.ring().head(), again), (11, spare));
@@ -328,7 +327,8 @@ fn packets_may_begin_within_their_buffer() {
     let mut crossing = Crossing::new(3, 3);
     crossing.to.free(8).unwrap();
     let base = crossing.to.buffers().table()[0].offset();
-    for (start, length, want) in [(0, 60, (0, 60)), (28, 100, (28, 100)), (29, 100, (29, 99)), (500, 9, (128, 0))]
+    for (start, length, want) in
+        [(0, 60, (0, 60)), (28, 100, (28, 100)), (29, 100, (29, 99)), (500, 9, (128, 0))]
     {
         crossing.to.complete_at(0, 0, start, length);
         let desc = crossing.right.desc(0);
@@ -385,11 +385,8 @@ impl Crossing {
             }
             Act::Forward(max) => return self.forward(max).is_ok(),
             Act::Take => {
-                let _ = self.target.receive(
-                    self.left.regions(),
-                    &mut Inbox::default(),
-                    &mut Tally::default(),
-                );
+                let _ =
+                    self.target.receive(self.left.regions(), &mut Inbox::default(), &mut Tally::default());
             }
             Act::Post(slots, headroom) => {
                 self.from.post_some(slots, headroom);
@@ -409,7 +406,7 @@ impl Crossing {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Whatever the peers do and in whatever order we do what: each buffer is in one place, what waits for the right
     /// peer is no longer the left one's, and every packet is accounted for.

@@ -286,6 +286,11 @@ impl<R: RingMemory, T: PlaceTable> HeadReceiver<R, T> {
         }
     }
 
+    /// Posts what waits to be posted, unless that is left to the caller: the master may be waiting for it.
+    pub fn flush(&mut self) {
+        self.repost(true);
+    }
+
     /// Slots that wait to be posted: received, or never used.
     #[inline(always)]
     pub fn unposted(&self) -> u16 {

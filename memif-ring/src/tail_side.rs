@@ -136,6 +136,11 @@ impl<R: RingMemory> TailReceiver<R> {
         self.return_lot(false);
     }
 
+    /// Gives back what waits for it, unless that is left to the caller: the slave may be waiting for it.
+    pub fn flush(&mut self) {
+        self.return_lot(true);
+    }
+
     /// Slots that were received and not given back.
     #[must_use]
     pub fn held(&self) -> u16 {

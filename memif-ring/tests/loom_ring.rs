@@ -22,7 +22,7 @@ use loom::thread;
 use memif_ring::burst::{PacketSink, Tally};
 use memif_ring::head_side::{HeadReceiver, HeadSender};
 use memif_ring::layout::{Desc, RING_FLAG_MASK_INT};
-use memif_ring::mock::MockRegion;
+use memif_ring::mock::{MockRegion, Places};
 use memif_ring::shm::{RingMemory, wake_fence};
 use memif_ring::tail_side::{TailReceiver, TailSender};
 
@@ -144,7 +144,7 @@ trait Direction {
 struct S2m;
 
 impl Direction for S2m {
-    type Sender = HeadSender<End>;
+    type Sender = HeadSender<End, Places>;
     type Receiver = TailReceiver<End>;
     fn ends(ring: &End) -> (Self::Sender, Self::Receiver) {
         let receiver = TailReceiver::new(ring.clone());
@@ -170,7 +170,7 @@ struct M2s;
 
 impl Direction for M2s {
     type Sender = TailSender<End>;
-    type Receiver = HeadReceiver<End>;
+    type Receiver = HeadReceiver<End, Places>;
     fn ends(ring: &End) -> (Self::Sender, Self::Receiver) {
         let sender = TailSender::new(ring.clone());
         let mut receiver = HeadReceiver::new(ring.clone(), ring.0.memory.buffers());

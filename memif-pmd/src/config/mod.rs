@@ -17,6 +17,7 @@ use crate::control::{Event, Memif};
 use crate::error::Error;
 use crate::interface::Interface;
 use crate::link::check_wish;
+use crate::packet_memory::PacketMemory;
 
 /// Where peers meet when nothing else is said: `/run/vpp/memif.sock` (libmemif.h).
 pub const DEFAULT_SOCKET: &str = "/run/vpp/memif.sock";
@@ -104,6 +105,8 @@ pub(crate) struct Config {
     pub(crate) log2_ring_size: u8,
     pub(crate) buffer_size: u32,
     pub(crate) huge_pages: HugePages,
+    pub(crate) packet_memory: Option<PacketMemory>,
+    pub(crate) explicit_posting: bool,
     pub(crate) rx_mode: RxMode,
     pub(crate) reconnect: Duration,
     pub(crate) notify_interrupts: bool,
@@ -167,6 +170,8 @@ pub struct InterfaceBuilder<'m> {
     ring_size: u32,
     buffer_size: u32,
     huge_pages: HugePages,
+    packet_memory: Option<PacketMemory>,
+    explicit_posting: bool,
     rx_mode: RxMode,
     reconnect: Duration,
     notify_interrupts: bool,
@@ -192,6 +197,8 @@ impl<'m> InterfaceBuilder<'m> {
             ring_size: 1024,
             buffer_size: 2048,
             huge_pages: HugePages::Prefer,
+            packet_memory: None,
+            explicit_posting: false,
             rx_mode: RxMode::Polling,
             reconnect: Duration::from_secs(2),
             notify_interrupts: false,
@@ -284,6 +291,20 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
+    /// Has a slave take its buffers from `memory`, which other interfaces use as well, so that packets can be forwarded
+    /// between them in place. Its buffer size counts then, and [`InterfaceBuilder::huge_pages`] for the rings alone.
+    pub fn packet_memory(mut self, memory: &PacketMemory) -> Self {
+        self.packet_memory = Some(memory.clone());
+        self
+    }
+
+    /// Leaves the slots of received packets to us until [`crate::RxQueue::post`], rather than giving them back to the
+    /// peer by themselves; a slave's peer cannot send anything before the first call.
+    pub fn explicit_posting(mut self) -> Self {
+        self.explicit_posting = true;
+        self
+    }
+
     /// How the receive queues learn of packets at first; polling by default.
     pub fn rx_mode(mut self, mode: RxMode) -> Self {
         self.rx_mode = mode;
@@ -365,6 +386,14 @@ impl<'m> InterfaceBuilder<'m> {
         if !self.ring_size.is_power_of_two() {
             return Err(Error::RingSize { got: self.ring_size });
         }
+        if let Some(memory) = &self.packet_memory {
+            if self.role == Role::Master {
+                return Err(Error::PacketMemoryOfMaster);
+            }
+            if !memory.belongs_to(self.memif) {
+                return Err(Error::ForeignPacketMemory);
+            }
+        }
         let name = self.name.unwrap_or_else(|| format!("memif{}", self.id));
         let config = Config {
             socket: SocketAddress::new(&self.socket)?,
@@ -380,6 +409,8 @@ impl<'m> InterfaceBuilder<'m> {
             log2_ring_size: self.ring_size.ilog2() as u8,
             buffer_size: self.buffer_size,
             huge_pages: self.huge_pages,
+            packet_memory: self.packet_memory,
+            explicit_posting: self.explicit_posting,
             rx_mode: self.rx_mode,
             reconnect: self.reconnect,
             notify_interrupts: self.notify_interrupts,
@@ -393,7 +424,7 @@ impl<'m> InterfaceBuilder<'m> {
     }
 }
 
-fn in_range(what: &'static str, got: u64, min: u64, max: u64) -> Result<(), Error> {
+pub(crate) fn in_range(what: &'static str, got: u64, min: u64, max: u64) -> Result<(), Error> {
     if (min..=max).contains(&got) { Ok(()) } else { Err(Error::OutOfRange { what, got, min, max }) }
 }
 

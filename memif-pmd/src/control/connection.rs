@@ -3,7 +3,6 @@
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use memif_os::region_file::ShrinkSeal;
 use memif_os::seqpacket::{Channel, Incoming, Received, SendOutcome, SocketAddress};
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{
@@ -137,7 +136,9 @@ impl Connection {
         let (code, text) = match reason {
             Disconnect::Fault(fault) => (0, fault.reason_text()),
             Disconnect::Local(text) => (0, Reason::truncated(text)),
-            Disconnect::Failed(_) => (0, Reason::truncated("The other side could not go on")),
+            Disconnect::Failed(_) | Disconnect::TooFewBuffers { .. } | Disconnect::PacketMemoryDamaged => {
+                (0, Reason::truncated("The other side could not go on"))
+            }
             Disconnect::Peer { .. } | Disconnect::Refused { .. } | Disconnect::Closed => return,
         };
         match &mut self.machine {
@@ -267,8 +268,7 @@ impl State {
         let Machine::Master { handshake, offer, .. } = &mut connection.machine else { return Ok(()) };
         let config = self.interfaces.get(&key).map(|interface| &interface.config);
         let config = config.ok_or(Disconnect::Local("the interface was deleted"))?;
-        let seal = if config.require_seals { ShrinkSeal::Require } else { ShrinkSeal::Prefer };
-        let attached = std::mem::take(offer).attach(seal, &self.reports.waker)?;
+        let attached = std::mem::take(offer).attach(config, &self.reports.waker)?;
         handshake.connected(config.name).map_err(|error| Disconnect::Failed(error.to_string()))?;
         connection.deadline = None;
         self.link_up(key, attached, if_name, connection.peer_app_name)
@@ -287,10 +287,10 @@ impl State {
             SlaveEvent::Offer(agreed) => {
                 let config = self.interfaces.get(&key).map(|interface| &interface.config);
                 let config = config.ok_or(Disconnect::Local("the interface was deleted"))?;
-                let failed = |error: &dyn std::fmt::Display| Disconnect::Failed(error.to_string());
-                let allocated = SlaveMemory::allocate(config, agreed, &self.reports.waker)
-                    .map_err(|error| failed(&error))?;
-                handshake.offer(&allocated.region_sizes()).map_err(|error| failed(&error))?;
+                let allocated = SlaveMemory::allocate(config, &agreed, &self.reports.waker)?;
+                handshake
+                    .offer(&allocated.region_sizes())
+                    .map_err(|error| Disconnect::Failed(error.to_string()))?;
                 *memory = Some(allocated);
                 Ok(())
             }

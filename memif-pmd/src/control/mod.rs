@@ -317,6 +317,11 @@ impl Memif {
         Waker { shared: Arc::clone(&self.shared) }
     }
 
+    /// Rung when a peer takes pages of shared memory away.
+    pub(crate) fn alarm(&self) -> &Arc<EventFd> {
+        &self.shared.reports.waker
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -5,6 +5,7 @@
 //! slot only when it differs. No lock is taken in the steady state, and the old link's memory goes when the handle lets
 //! go of it: nothing is unmapped under a reader.
 
+mod forward;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod rx;

@@ -37,7 +37,7 @@ use crate::stats::QueueStats;
 /// ```
 #[derive(Debug)]
 pub struct RxQueue {
-    handle: Handle<RxLink>,
+    pub(super) handle: Handle<RxLink>,
     /// Snapshots of what was peeked, and the packets they make.
     pieces: Vec<Desc>,
     packets: Vec<Extent>,
@@ -87,11 +87,25 @@ impl RxSide {
         }
     }
 
-    /// Posts or gives back every slot that we are done with.
+    /// Posts or gives back every slot that we are done with, unless that is left to the receiver.
     fn flush(&mut self) {
         match self {
-            Self::Slave(side) => side.post(),
-            Self::Master(side) => side.give_back_all(),
+            Self::Slave(side) => side.flush(),
+            Self::Master(side) => side.flush(),
+        }
+    }
+
+    fn post(&mut self, slots: u16, headroom: u16) -> u16 {
+        match self {
+            Self::Slave(side) => side.post_some(slots, headroom),
+            Self::Master(side) => side.give_back(slots),
+        }
+    }
+
+    fn held(&self) -> u16 {
+        match self {
+            Self::Slave(side) => side.unposted(),
+            Self::Master(side) => side.held(),
         }
     }
 }
@@ -189,6 +203,19 @@ impl RxQueue {
         }
         queue.side.release(slots);
         slot.counters.show(tally);
+    }
+
+    /// Gives the first `slots` slots of those that were received and kept (all where there are fewer) back to the peer,
+    /// and returns how many: see [`InterfaceBuilder::explicit_posting`](crate::InterfaceBuilder::explicit_posting). A
+    /// slave posts each buffer without its first `headroom` bytes, which the peer then leaves alone; a master has no say
+    /// in that. 0 while there is no link.
+    pub fn post(&mut self, slots: u16, headroom: u16) -> u16 {
+        self.handle.link().map_or(0, |queue| queue.side.post(slots, headroom))
+    }
+
+    /// Slots that [`RxQueue::post`] would give back: received and kept, or, of a slave, never used.
+    pub fn held(&mut self) -> u16 {
+        self.handle.link().map_or(0, |queue| queue.side.held())
     }
 
     /// Index of the queue in its interface.

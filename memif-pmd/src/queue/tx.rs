@@ -16,7 +16,7 @@ use crate::stats::{QueueCounters, QueueStats};
 /// a network card without a cable does, and with the next it goes on by itself.
 #[derive(Debug)]
 pub struct TxQueue {
-    handle: Handle<TxLink>,
+    pub(super) handle: Handle<TxLink>,
     /// Buffers that were reserved.
     buffers: Vec<Filled>,
 }
@@ -25,6 +25,7 @@ pub struct TxQueue {
 #[derive(Clone, Copy, Debug)]
 struct Filled {
     place: Desc,
+    start: u32,
     len: u32,
     next: bool,
 }
@@ -52,9 +53,10 @@ impl TxSide {
         }
     }
 
-    fn complete(&mut self, ahead: u16, flags: u16, length: u32) {
+    /// A master leaves places alone, so its packets begin where their buffers do.
+    fn complete(&mut self, ahead: u16, flags: u16, start: u32, length: u32) {
         match self {
-            Self::Slave(side) => side.complete(ahead, flags, length),
+            Self::Slave(side) => side.complete_at(ahead, flags, start, length),
             Self::Master(side) => side.complete(ahead, flags, length),
         }
     }
@@ -70,7 +72,7 @@ impl TxSide {
 /// Rings the receiver, unless it does not want it. The fence pairs with the one of a receiver going to sleep: it sees
 /// the published index, or we see its flag.
 #[inline(always)]
-fn ring_receiver(queue: &TxLink, counters: &QueueCounters) {
+pub(super) fn ring_receiver(queue: &TxLink, counters: &QueueCounters) {
     wake_fence();
     if !queue.side.ring().interrupts_masked() {
         interrupt(queue, counters);
@@ -155,11 +157,11 @@ impl TxQueue {
             #[expect(clippy::cast_possible_truncation, reason = "below the ring's size")]
             let ahead = self.buffers.len() as u16;
             match queue.side.buffer(&queue.link.regions, ahead) {
-                Ok(place) => self.buffers.push(Filled { place, len: 0, next: false }),
+                Ok(place) => self.buffers.push(Filled { place, start: 0, len: 0, next: false }),
                 // slots go in order: an unusable one behind good ones waits for the next reservation
                 Err(_) if ahead > 0 => break,
                 Err(reason) => {
-                    queue.side.complete(0, 0, 0);
+                    queue.side.complete(0, 0, 0, 0);
                     queue.side.commit(1);
                     free -= 1;
                     tally.count_drop(reason);
@@ -176,7 +178,8 @@ impl TxQueue {
         let mut bytes = 0;
         for (ahead, filled) in (0..).zip(self.buffers.iter().take(count)) {
             let goes_on = filled.next && usize::from(ahead) + 1 < count;
-            queue.side.complete(ahead, if goes_on { DESC_FLAG_NEXT } else { 0 }, filled.len);
+            let flags = if goes_on { DESC_FLAG_NEXT } else { 0 };
+            queue.side.complete(ahead, flags, filled.start, filled.len);
             bytes += filled.len as usize;
             if !goes_on {
                 tally.count(bytes);
@@ -240,9 +243,20 @@ impl Reservation<'_> {
 
     /// Says that the first `len` bytes of the buffer at `index` are packet, at most what it holds.
     pub fn set_len(&mut self, index: usize, len: usize) {
-        if let Some(buffer) = self.queue.buffers.get_mut(index) {
-            buffer.len = u32::try_from(len).unwrap_or(u32::MAX).min(buffer.place.length);
-        }
+        self.set_range(index, 0, len);
+    }
+
+    /// Says that packet bytes begin `start` bytes into the buffer at `index`, and how many there are, at most up to its
+    /// end. A master's begin where the buffer does: false, and nothing is done, when that cannot be.
+    pub fn set_range(&mut self, index: usize, start: usize, len: usize) -> bool {
+        let slave = matches!(&self.queue.handle.link, Some(queue) if matches!(queue.side, TxSide::Slave(_)));
+        let Some(buffer) = self.queue.buffers.get_mut(index).filter(|_| slave || start == 0) else {
+            return false;
+        };
+        let clamp = |bytes, most| u32::try_from(bytes).unwrap_or(u32::MAX).min(most);
+        buffer.start = clamp(start, buffer.place.length);
+        buffer.len = clamp(len, buffer.place.length - buffer.start);
+        true
     }
 
     /// Copies `bytes` into the buffer at `index`, as much as it holds, and sets its length; returns the bytes copied.

@@ -52,6 +52,16 @@ pub fn forward((rx, tx): &mut (RxQueue, TxQueue), burst: &mut Burst) {
     tx.send(burst);
 }
 
+/// As [`forward`], without copying: for two slaves that share a [`PacketMemory`](crate::PacketMemory). What the second
+/// queue does not take waits in the first one's ring. Where the two share none, packets are copied as [`forward`] does.
+pub fn forward_in_place(queues: &mut (RxQueue, TxQueue), burst: &mut Burst) {
+    let (rx, tx) = queues;
+    // a burst that is not empty holds what was copied before and did not fit
+    if !burst.is_empty() || rx.forward_to(tx, burst.capacity()).is_err() {
+        forward(queues, burst);
+    }
+}
+
 /// A task with its queues, of whatever type.
 trait Task: Send {
     fn run(&mut self, burst: &mut Burst);

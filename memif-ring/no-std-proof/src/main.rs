@@ -14,9 +14,11 @@ use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{
     Admission, HelloParams, MasterEvent, MasterHandshake, SlaveEvent, SlaveHandshake, SlaveParams, Stage,
 };
-use memif_ring::head_side::{Buffers, HeadReceiver, HeadSender};
+use memif_ring::exchange::forward;
+use memif_ring::head_side::{HeadReceiver, HeadSender};
 use memif_ring::layout::ring_bytes;
 use memif_ring::message::{Direction, Mode, Name, Secret};
+use memif_ring::places::{Buffers, Place};
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, RingMemory};
 use memif_ring::tail_side::{TailReceiver, TailSender};
@@ -102,17 +104,21 @@ impl Inbox {
     }
 }
 
+/// The buffers of a ring, in a table without an allocator.
+type Table = Buffers<[Place; 1 << LOG2_SIZE]>;
+
 /// Where everything lies.
-fn place(ring: u32) -> (NonNull<u8>, Buffers) {
+fn place(ring: u32) -> (NonNull<u8>, Table) {
     let base = NonNull::from(&MEMORY.0).cast::<u8>();
     // SAFETY: there are two rings, 0 and 1, at the start of the memory.
     let ring_base = unsafe { base.add(ring as usize * ring_bytes(LOG2_SIZE)) };
     let first = RINGS_SIZE + ring * BUFFERS_SIZE;
-    (ring_base, Buffers { region: 0, first, stride: CAPACITY, capacity: CAPACITY })
+    let places = core::array::from_fn(|slot| Place::new(0, first + slot as u32 * CAPACITY));
+    (ring_base, Buffers::new(places, CAPACITY))
 }
 
 /// The slave's and the master's handle on a ring.
-fn both_ends(ring: u32) -> Option<(Ring, Ring, Buffers)> {
+fn both_ends(ring: u32) -> Option<(Ring, Ring, Table)> {
     let (base, buffers) = place(ring);
     // SAFETY: `ring_bytes` bytes of static memory lie there, which nothing else touches.
     unsafe { Some((Ring::create(base, LOG2_SIZE).ok()?, Ring::attach(base, LOG2_SIZE).ok()?, buffers)) }
@@ -147,6 +153,25 @@ fn master_to_slave(regions: &RegionMap) -> Option<()> {
     master.ring().publish_tail(0x8000);
     let fault = slave.receive(regions, &mut Inbox::new(), &mut tally);
     (tally.dropped == 0 && matches!(fault, Err(PeerFault::TailTooFar { .. }))).then_some(())
+}
+
+/// What the slave receives on one ring leaves on the other, untouched.
+fn ring_to_ring(regions: &RegionMap) -> Option<()> {
+    let ((to, target, free), (from, source, posted)) = (both_ends(0)?, both_ends(1)?);
+    let (mut target, mut source) = (TailReceiver::new(target), TailSender::new(source));
+    let (mut from, mut to) = (HeadReceiver::new(from, posted), HeadSender::new(to, free));
+    from.post();
+    let (mut received, mut sent) = (Tally::default(), Tally::default());
+    for round in 0..ROUNDS {
+        let (burst, mut inbox) = (Burst::new(round), Inbox::new());
+        (source.send(regions, &burst, &mut Tally::default()) == Ok(SIZES.len())).then_some(())?;
+        from.ready(SIZES.len()).ok()?;
+        to.room(1 << LOG2_SIZE).ok()?;
+        let done = forward(&mut from, &mut to, regions, SIZES.len(), &mut received, &mut sent);
+        target.receive(regions, &mut inbox, &mut Tally::default()).ok()?;
+        (done.packets == SIZES.len() && inbox.holds(&burst)).then_some(())?;
+    }
+    (received == sent).then_some(())
 }
 
 /// Both roles until the link is up.
@@ -198,6 +223,12 @@ extern "C" fn main() -> ! {
     let mut regions = RegionMap::new();
     // SAFETY: static memory of this size, which no reference points into.
     let known = unsafe { regions.push(NonNull::from(&MEMORY.0).cast(), REGION_SIZE) };
-    let steps = [known.then_some(()), link_up(), slave_to_master(&regions), master_to_slave(&regions)];
+    let steps = [
+        known.then_some(()),
+        link_up(),
+        slave_to_master(&regions),
+        master_to_slave(&regions),
+        ring_to_ring(&regions),
+    ];
     bare::exit(steps.iter().zip(1..).find(|(step, _)| step.is_none()).map_or(0, |(_, number)| number))
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use memif_os::cpu::{allowed_cores, pin_current};
-use memif_pmd::{Interface, Memif, Port, Stop};
+use memif_pmd::{HugePages, Interface, Memif, PacketMemory, Port, Running, Stop, Workers, forward_in_place};
 use tempfile::TempDir;
 
 use crate::error::Error;
@@ -197,6 +197,27 @@ impl Lab {
         Ok(bench)
     }
 
+    /// testpmd's server and a master of ours, and between them a forwarder that is slave of both and copies nothing.
+    pub(crate) fn crossing(&self, setup: &Setup, mode: &str) -> Result<Crossing, Error> {
+        let memif = Memif::start()?;
+        let mut testpmd = self.testpmd(setup, mode)?;
+        let port: Port = self.port(setup).parse()?;
+        let memory = PacketMemory::new(&memif, 4 * port.buffers(), port.buffer_size(), HugePages::Off)?;
+        let socket = self.folder.path().join("crossing.sock").display().to_string();
+        let master = memif.interface(&socket).master().open()?;
+        let inner = memif.interface(&socket).packet_memory(&memory).open()?;
+        let outer = port.interface(&memif).packet_memory(&memory).open()?;
+        for interface in [&master, &inner, &outer] {
+            interface.wait_up(Some(LINK))?;
+        }
+        testpmd.connected()?;
+        let workers = Workers::new()
+            .anywhere((inner.rx(0)?, outer.tx(0)?), forward_in_place)
+            .anywhere((outer.rx(0)?, inner.tx(0)?), forward_in_place)
+            .start()?;
+        Ok(Crossing { bench: Bench::new(testpmd, outer, memif), workers, master, _inner: inner })
+    }
+
     /// Runs `traffic` on our core while `meanwhile` goes on here, and returns what both came to.
     pub(crate) fn on_our_core<T: Send, U>(
         &self,
@@ -240,6 +261,26 @@ pub(crate) struct Bench {
     // dropped in this order: memory is free before the pool shrinks
     _memif: Memif,
     _huge_pages: Option<Reserved>,
+}
+
+/// A forwarder between testpmd and a master of ours.
+pub(crate) struct Crossing {
+    workers: Running,
+    /// testpmd, and the forwarder's link with it.
+    pub(crate) bench: Bench,
+    /// What testpmd sends back arrives here.
+    pub(crate) master: Interface,
+    _inner: Interface,
+}
+
+impl Crossing {
+    /// Ends the forwarder, then testpmd.
+    pub(crate) fn end(self) -> Result<(), Error> {
+        self.bench.end()?;
+        self.workers.stop().stop();
+        self.workers.wait().map(drop)?;
+        Ok(())
+    }
 }
 
 impl Bench {

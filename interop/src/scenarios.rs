@@ -59,6 +59,10 @@ pub(crate) fn all() -> Vec<Scenario> {
         add("restart-ours".into(), small.clone(), restart_ours);
         add("restart-testpmd".into(), small, restart_testpmd);
     }
+    for size in [64, 1514, 9000] {
+        let name = format!("server-in-place-{size}");
+        all.push(Scenario { name, setup: Setup::new(Peer::Server, size), action: in_place });
+    }
     let zero_copy: [(_, _, Action); 4] = [
         (64, "through", through),
         (1514, "rx", we_receive),
@@ -153,6 +157,17 @@ fn check_descriptors(bench: &Bench, setup: &Setup, packets: u64) -> Result<(), E
     Err(Error::Wrong(format!(
         "{packets} packets of {each} descriptors should end at {expected}, not at {seen:?}"
     )))
+}
+
+/// Packets of a master of ours reach testpmd and come back through a forwarder that touches none of them.
+fn in_place(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    let mut crossing = lab.crossing(setup, "io")?;
+    crossing.bench.testpmd.command("start")?;
+    let mut trip = RoundTrip::new(&crossing.master, 1, setup.size, &lab.stop)?;
+    let (flow, ()) = lab.on_our_core(|| trip.run(LONG), || Ok(()))?;
+    check_descriptors(&crossing.bench, setup, flow.packets)?;
+    crossing.end()?;
+    Ok(figures("across, there and back", flow))
 }
 
 fn refused_wrong(lab: &Lab, setup: &Setup) -> Result<String, Error> {

@@ -22,6 +22,7 @@ Examples:
   memif gen /run/m.sock --core 1 --seconds 10    send on core 1 for 10 seconds
   memif echo /run/vpp/memif.sock,id=3 --json     be a peer of VPP or DPDK
   memif forward /run/a.sock,queues=2 /run/b.sock,queues=2 --core 2,3
+  memif forward --zero-copy /run/a.sock /run/b.sock   the same without copying packets
 
 Exit status: 0 all went well; 1 something failed or did not verify; 2 the command line
 is at fault.";
@@ -132,6 +133,10 @@ pub(crate) struct ForwardArgs {
     /// The other port; both have as many queues
     #[arg(value_name = "PORT")]
     pub right: Port,
+    /// Pass packets on without copying them. Both ports must be slaves, with buffers of the same size: all their buffers
+    /// lie in one memory, made as the first port's huge= says, which both peers map whole and can change at any time
+    #[arg(long)]
+    pub zero_copy: bool,
     /// End when standard input does, and keep notes to oneself: how the demo runs its forwarder.
     #[arg(long, hide = true)]
     pub child: bool,

@@ -29,9 +29,22 @@ impl Relay {
             return;
         }
         if tx.send(burst) > 0 {
-            let stats = tx.stats();
-            self.counts.reached(stats.packets, stats.bytes, monotonic_ns());
-            self.published.publish(&self.counts);
+            self.publish(tx);
         }
+    }
+
+    /// Passes at most `most` packets without copying them; the queues share their packet memory.
+    #[inline]
+    pub(crate) fn turn_in_place(&mut self, rx: &mut RxQueue, tx: &mut TxQueue, most: usize) {
+        if rx.forward_to(tx, most).is_ok_and(|moved| moved > 0) {
+            self.publish(tx);
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self, tx: &TxQueue) {
+        let stats = tx.stats();
+        self.counts.reached(stats.packets, stats.bytes, monotonic_ns());
+        self.published.publish(&self.counts);
     }
 }

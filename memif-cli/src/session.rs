@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use memif_os::clock::monotonic_ns;
 use memif_os::cpu::{CoreList, pin_current};
 use memif_pmd::{Burst, Error as MemifError, Event, FaultKind, Interface, InterfaceBuilder, Memif};
-use memif_pmd::{Port, Queues, RingDetails, Role, Running, Stop, Workers, ctrl_c};
+use memif_pmd::{PacketMemory, Port, Queues, RingDetails, Role, Running, Stop, Workers, ctrl_c};
 
 use crate::counters::{Counts, Published};
 use crate::error::ToolError;
@@ -66,6 +66,30 @@ impl Session {
     /// A number out of range, a socket that cannot be used, no memory.
     pub(crate) fn open(&self, port: &Port) -> Result<Link, ToolError> {
         self.open_with(port.socket(), port.interface(&self.memif))
+    }
+
+    /// Opens two slaves with all their buffers in one memory, which is large enough for either to reconnect while the
+    /// other goes on.
+    ///
+    /// # Errors
+    /// As [`Session::open`]; ports that cannot share memory.
+    pub(crate) fn open_sharing(&self, left: &Port, right: &Port) -> Result<(Link, Link), ToolError> {
+        if let Some(port) = [left, right].into_iter().find(|port| port.role() == Role::Master) {
+            let problem = format!("--zero-copy needs two slaves, and {} is a master", port.socket());
+            return Err(ToolError::Usage(problem));
+        }
+        let (ours, theirs) = (left.buffer_size(), right.buffer_size());
+        if ours != theirs {
+            let problem = format!(
+                "the ports have buffers of {ours} and {theirs} bytes: give both the same buffer=BYTES"
+            );
+            return Err(ToolError::Usage(problem));
+        }
+        let buffers = left.buffers().saturating_add(right.buffers()).saturating_mul(2);
+        let memory = PacketMemory::new(&self.memif, buffers, ours, left.huge_pages())?;
+        let open =
+            |port: &Port| self.open_with(port.socket(), port.interface(&self.memif).packet_memory(&memory));
+        Ok((open(left)?, open(right)?))
     }
 
     /// Opens a master interface on a socket file.

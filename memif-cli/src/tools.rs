@@ -104,7 +104,7 @@ pub(crate) fn sink(args: &SinkArgs) -> Result<(), ToolError> {
 pub(crate) fn echo(args: &EchoArgs) -> Result<(), ToolError> {
     let session = start(&args.run, false)?;
     let link = session.open(&args.port)?;
-    let relays = relays(&[(&link, &link)], &args.run)?;
+    let relays = relays(&[(&link, &link)], &args.run, false)?;
     run(&session, &[&link], relays, &args.run, COUNTERS_ONLY, || ()).map(drop)
 }
 
@@ -114,7 +114,11 @@ pub(crate) fn echo(args: &EchoArgs) -> Result<(), ToolError> {
 /// See [`ToolError`].
 pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
     let session = start(&args.run, args.child)?;
-    let (left, right) = (session.open(&args.left)?, session.open(&args.right)?);
+    let (left, right) = if args.zero_copy {
+        session.open_sharing(&args.left, &args.right)?
+    } else {
+        (session.open(&args.left)?, session.open(&args.right)?)
+    };
     let (ours, theirs) = (left.interface.rx_count(), right.interface.rx_count());
     if ours != theirs {
         let problem = format!("the ports have {ours} and {theirs} queues: give both the same queues=N");
@@ -128,12 +132,12 @@ pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
             stop.stop();
         });
     }
-    let relays = relays(&[(&left, &right), (&right, &left)], &args.run)?;
+    let relays = relays(&[(&left, &right), (&right, &left)], &args.run, args.zero_copy)?;
     run(&session, &[&left, &right], relays, &args.run, COUNTERS_ONLY, || ()).map(drop)
 }
 
 /// A relay for each queue of each way.
-fn relays(ways: &[(&Link, &Link)], args: &RunArgs) -> Result<(Workers, Feeds), ToolError> {
+fn relays(ways: &[(&Link, &Link)], args: &RunArgs, in_place: bool) -> Result<(Workers, Feeds), ToolError> {
     let mut feeds = Feeds::default();
     let mut modes = Vec::new();
     let mut workers = Workers::new().burst(args.burst.into());
@@ -144,7 +148,11 @@ fn relays(ways: &[(&Link, &Link)], args: &RunArgs) -> Result<(Workers, Feeds), T
             let queues = (from.interface.rx(queue)?, to.interface.tx(queue)?);
             modes.push(queues.0.mode());
             workers = place(workers, args.core.as_ref(), queue, queues, move |(rx, tx), burst| {
-                relay.turn(rx, tx, burst);
+                if in_place {
+                    relay.turn_in_place(rx, tx, burst.capacity());
+                } else {
+                    relay.turn(rx, tx, burst);
+                }
             });
         }
     }

@@ -153,6 +153,8 @@ fn usage_errors_are_one_line_and_exit_with_2() {
         ("echo m.sock --burst 0", "1024"),
         ("forward m.sock", "PORT"),
         ("forward @memif-test-a,queues=2 @memif-test-b", "queues"),
+        ("forward --zero-copy @memif-test-a @memif-test-b,role=master", "@memif-test-b is a master"),
+        ("forward --zero-copy @memif-test-a,buffer=128 @memif-test-b", "128 and 2048"),
         ("demo --cores 0-2", "two"),
     ] {
         let ended = run(folder.path(), line);
@@ -305,13 +307,24 @@ fn an_echo_sends_everything_back() {
 
 #[test]
 fn a_forwarder_passes_everything_on() {
+    forwards("forward a.sock,queues=2 b.sock,queues=2 --json", 300);
+}
+
+#[test]
+fn a_zero_copy_forwarder_passes_everything_on() {
+    forwards("forward --zero-copy a.sock,queues=2,ring=256 b.sock,queues=2 --json", 300);
+    // packets of five buffers
+    forwards("forward --zero-copy a.sock,queues=2 b.sock,queues=2 --json", 9000);
+}
+
+fn forwards(line: &str, size: u16) {
     let folder = folder();
     let sink = Tool::start(folder.path(), "sink b.sock,role=master,queues=2 --count 20k --verify --json");
-    let generator =
-        Tool::start(folder.path(), "gen a.sock,role=master,queues=2 --count 20k --size 300 --verify --json");
+    let generator = format!("gen a.sock,role=master,queues=2 --count 20k --size {size} --verify --json");
+    let generator = Tool::start(folder.path(), &generator);
     wait_for(folder.path(), "a.sock");
     wait_for(folder.path(), "b.sock");
-    let forwarder = Tool::start(folder.path(), "forward a.sock,queues=2 b.sock,queues=2 --json");
+    let forwarder = Tool::start(folder.path(), line);
     assert_eq!(number(&generator.wait().success(), "/packets"), 20_000);
     assert_eq!(number(&sink.wait().success(), "/verified"), 20_000);
     forwarder.signal("INT");

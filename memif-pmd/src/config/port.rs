@@ -80,6 +80,24 @@ impl Port {
         self.role
     }
 
+    /// Bytes of a buffer.
+    #[must_use]
+    pub fn buffer_size(&self) -> u32 {
+        self.buffer
+    }
+
+    /// Buffers that a slave's link uses: one for each descriptor of each ring.
+    #[must_use]
+    pub fn buffers(&self) -> u32 {
+        (2 * u32::from(self.queues)).saturating_mul(self.ring)
+    }
+
+    /// Whether shared memory lies on huge pages.
+    #[must_use]
+    pub fn huge_pages(&self) -> HugePages {
+        self.huge
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "role" => self.role = one_of(key, value, &[("master", Role::Master), ("slave", Role::Slave)])?,

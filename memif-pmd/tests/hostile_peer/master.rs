@@ -79,6 +79,8 @@ impl ScriptedMaster {
         loop {
             self.wire.send(&Message::Ack, &[]);
             match self.wire.hear() {
+                // packet memory, behind the rings' own region
+                Some((Message::AddRegion(_), Some(_))) => {}
                 Some((Message::AddRing(ring), Some(fd))) => self.rings.push((ring, fd)),
                 Some((Message::Connect { .. }, None)) => return,
                 other => panic!("neither ADD_RING nor CONNECT: {other:?}"),

@@ -10,6 +10,7 @@ memif-os/src/page_pool.rs
 memif-os/src/region_file.rs
 memif-os/src/seqpacket.rs
 memif-pmd/src/link.rs
+memif-ring/src/copy/isa.rs
 memif-ring/src/copy/mod.rs
 memif-ring/src/mock.rs
 memif-ring/src/region.rs

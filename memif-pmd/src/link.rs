@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use memif_os::event::{EventError, EventFd};
 use memif_os::region_file::{PeerRegion, RegionError, RegionFile, ShrinkSeal};
+use memif_ring::copy::Isa;
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{FdToken, Negotiated};
 use memif_ring::head_side::{HeadReceiver, HeadSender};
@@ -100,6 +101,7 @@ impl LinkRing {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) regions: RegionMap,
+    pub(crate) isa: Isa,
     pub(crate) rings: Vec<LinkRing>,
     // last, so that nothing above outlives the mappings
     memory: Memory,
@@ -154,6 +156,16 @@ fn peer_details(index: u16, region: &PeerRegion) -> RegionDetails {
         address: region.as_ptr().addr().get(),
         fd: None,
     }
+}
+
+/// The widest vectors that this processor has and that pay.
+fn best_isa() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has it and the system supports it, as was just asked.
+        return unsafe { Isa::avx2() };
+    }
+    Isa::BASELINE
 }
 
 /// Bytes that the buffers of so many rings take.
@@ -257,7 +269,7 @@ impl SlaveMemory {
         let mut rings = looks(Direction::S2M, &self.s2m);
         rings.extend(looks(Direction::M2S, &self.m2s));
         let memory = Memory::Own { rings: self.file, packets: self.packets };
-        let link = Arc::new(Link { regions, rings, memory });
+        let link = Arc::new(Link { regions, isa: best_isa(), rings, memory });
         let rx = self.m2s.into_iter().map(|own| {
             let mut side = HeadReceiver::new(own.ring, Buffers::new(own.places, self.capacity));
             if self.explicit_posting {
@@ -395,7 +407,7 @@ impl Offer {
                 event,
             });
         }
-        let link = Arc::new(Link { regions, rings: looks, memory: Memory::Peer(mapped) });
+        let link = Arc::new(Link { regions, isa: best_isa(), rings: looks, memory: Memory::Peer(mapped) });
         let (mut rx, mut tx) = (Vec::new(), Vec::new());
         for (ring, (direction, event)) in rings.into_iter().zip(events) {
             let link = Arc::clone(&link);

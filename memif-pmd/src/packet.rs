@@ -119,7 +119,8 @@ impl Burst {
     }
 
     /// The packets in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+    #[inline(always)]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
         self.entries.iter().map(|entry| slice(&self.memory, *entry))
     }
 
@@ -201,8 +202,8 @@ impl PacketSource for Burst {
     }
 
     #[inline(always)]
-    fn packet(&self, index: usize) -> &[u8] {
-        self.get(index).unwrap_or_default()
+    fn packets(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.iter()
     }
 }
 

@@ -24,8 +24,8 @@ pub trait PacketSink {
 pub trait PacketSource {
     /// Number of packets.
     fn count(&self) -> usize;
-    /// The bytes of packet `index`, which is below [`PacketSource::count`].
-    fn packet(&self, index: usize) -> &[u8];
+    /// The packets in order, [`PacketSource::count`] of them.
+    fn packets(&self) -> impl Iterator<Item = &[u8]> + Clone;
 }
 
 impl PacketSource for [&[u8]] {
@@ -33,8 +33,8 @@ impl PacketSource for [&[u8]] {
         self.len()
     }
 
-    fn packet(&self, index: usize) -> &[u8] {
-        self.get(index).copied().unwrap_or_default()
+    fn packets(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.iter().copied()
     }
 }
 
@@ -55,8 +55,13 @@ impl Tally {
     /// Counts a packet of `bytes` bytes.
     #[inline(always)]
     pub fn count(&mut self, bytes: usize) {
-        self.packets += 1;
-        self.bytes += bytes as u64;
+        self.count_run(1, bytes as u64);
+    }
+
+    #[inline(always)]
+    fn count_run(&mut self, packets: u16, bytes: u64) {
+        self.packets += u64::from(packets);
+        self.bytes += bytes;
     }
 
     /// Counts a packet that was dropped.
@@ -81,26 +86,67 @@ pub(crate) fn take<'m, R: RingMemory, S: PacketSink>(
     tally: &mut Tally,
 ) -> u16 {
     let mut index = from;
-    while index != until {
-        let desc = ring.desc(index);
-        if desc.has_next() {
-            match take_chain(ring, index, until, desc, &resolve, sink, tally) {
-                Some(next) => index = next,
-                None => break,
-            }
-            continue;
+    loop {
+        let (next, bytes) = take_run(ring, index, until, &resolve, sink);
+        tally.count_run(distance(next, index), bytes);
+        index = next;
+        if index == until {
+            break;
         }
-        match resolve(index, &desc).and_then(whole_packet) {
-            Ok(span) => {
-                let Some(packet) = sink.push(span.len()) else { break };
-                tally.count(span.copy_to(packet));
-            }
-            Err(reason) => tally.count_drop(reason),
+        match take_odd(ring, index, until, &resolve, sink, tally) {
+            Some(next) => index = next,
+            None => break,
         }
-        index = index.wrapping_add(1);
     }
     settle();
     index
+}
+
+/// The hot loop: packets of one good descriptor, until the first that is not; returns the index of that one, and the
+/// bytes taken. It keeps its counts in registers.
+#[inline(always)]
+fn take_run<'m, R: RingMemory, S: PacketSink>(
+    ring: &R,
+    from: u16,
+    until: u16,
+    resolve: &impl Fn(u16, &Desc) -> Result<Span<'m>, DropReason>,
+    sink: &mut S,
+) -> (u16, u64) {
+    let mut index = from;
+    let mut bytes = 0;
+    while index != until {
+        let desc = ring.desc(index);
+        let Ok(span) = resolve(index, &desc).and_then(whole_packet) else { break };
+        if desc.has_next() {
+            break;
+        }
+        let Some(packet) = sink.push(span.len()) else { break };
+        bytes += span.copy_to(packet) as u64;
+        index = index.wrapping_add(1);
+    }
+    (index, bytes)
+}
+
+/// One packet that is not of one good descriptor, or for which `sink` had no room. The descriptor is read anew, and only
+/// this reading counts. `None` when `sink` has no room for it now.
+#[inline(never)]
+fn take_odd<'m, R: RingMemory, S: PacketSink>(
+    ring: &R,
+    index: u16,
+    until: u16,
+    resolve: &impl Fn(u16, &Desc) -> Result<Span<'m>, DropReason>,
+    sink: &mut S,
+    tally: &mut Tally,
+) -> Option<u16> {
+    let desc = ring.desc(index);
+    if desc.has_next() {
+        return take_chain(ring, index, until, desc, resolve, sink, tally);
+    }
+    match resolve(index, &desc).and_then(whole_packet) {
+        Ok(span) => tally.count(span.copy_to(sink.push(span.len())?)),
+        Err(reason) => tally.count_drop(reason),
+    }
+    Some(index.wrapping_add(1))
 }
 
 #[inline(always)]
@@ -179,12 +225,12 @@ pub(crate) fn gather<R: RingMemory>(
 pub(crate) trait Outlet {
     /// The buffer of the slot at `index`.
     fn buffer(&self, index: u16) -> Result<Span<'_>, DropReason>;
-    /// Writes the descriptor of a filled buffer.
+    /// Writes the descriptor of a slot, `length` bytes of its buffer being filled.
     fn complete(&self, index: u16, flags: u16, length: usize);
 }
 
-/// What became of one packet of several buffers.
-enum Chained {
+/// What became of one packet that [`fill_run`] did not copy.
+enum Odd {
     Sent { next: u16 },
     RingFull,
     Dropped { next: u16, reason: DropReason },
@@ -201,40 +247,26 @@ pub(crate) fn place<O: Outlet, P: PacketSource + ?Sized>(
     source: &P,
     tally: &mut Tally,
 ) -> (u16, usize) {
+    let mut packets = source.packets();
     let mut index = from;
     let mut done = 0;
-    let count = source.count();
-    while done < count {
-        let packet = source.packet(done);
-        if packet.is_empty() || packet.len() > MAX_PACKET_SIZE {
-            tally.count_drop(if packet.is_empty() { DropReason::Empty } else { DropReason::Oversized });
-            done += 1;
-            continue;
-        }
-        if index == until {
-            break;
-        }
-        match outlet.buffer(index) {
-            Ok(span) if packet.len() <= span.len() => {
-                span.copy_from(packet);
-                outlet.complete(index, 0, packet.len());
+    loop {
+        let run = packets.clone();
+        let (next, odd) = fill_run(outlet, index, until, &mut packets);
+        let bytes = complete_run(outlet, index, next, run);
+        tally.count_run(distance(next, index), bytes);
+        done += usize::from(distance(next, index));
+        index = next;
+        let Some(packet) = odd else { break };
+        match place_odd(outlet, index, until, size, packet) {
+            Odd::Sent { next } => {
                 tally.count(packet.len());
-                index = index.wrapping_add(1);
+                index = next;
             }
-            Ok(first) => match place_chain(outlet, index, until, size, first, packet) {
-                Chained::Sent { next } => {
-                    tally.count(packet.len());
-                    index = next;
-                }
-                Chained::RingFull => break,
-                Chained::Dropped { next, reason } => {
-                    tally.count_drop(reason);
-                    index = next;
-                }
-            },
-            Err(reason) => {
+            Odd::RingFull => break,
+            Odd::Dropped { next, reason } => {
                 tally.count_drop(reason);
-                index = skip(outlet, index);
+                index = next;
             }
         }
         done += 1;
@@ -242,61 +274,106 @@ pub(crate) fn place<O: Outlet, P: PacketSource + ?Sized>(
     (index, done)
 }
 
-/// Gives back a slot whose buffer is unusable, as a packet of no bytes: slots go in order, so it cannot stay.
-#[cold]
-fn skip<O: Outlet>(outlet: &O, index: u16) -> u16 {
-    outlet.complete(index, 0, 0);
-    index.wrapping_add(1)
-}
-
-/// A packet larger than its first buffer: gathers as many buffers as it needs, then fills them.
-#[inline(never)]
-fn place_chain<O: Outlet>(
+/// The hot loop of senders: copies packets that fit into one buffer, until the first that does not, which is returned;
+/// with it the index of its slot.
+///
+/// A processor's stores leave in order, and those to shared lines wait for the other core; how many may wait bounds how
+/// many packets are on their way. Stores to one line that follow one another leave together. So this loop stores packet
+/// bytes and nothing else, no counter and no spilled register, and the descriptors follow in a loop of their own, four
+/// to a line. With all of it in one loop, and a private counter, small packets went at a third of the speed.
+#[inline(always)]
+fn fill_run<'p, O: Outlet>(
     outlet: &O,
     from: u16,
     until: u16,
-    size: u16,
-    first: Span<'_>,
-    packet: &[u8],
-) -> Chained {
+    packets: &mut impl Iterator<Item = &'p [u8]>,
+) -> (u16, Option<&'p [u8]>) {
+    let mut index = from;
+    for packet in packets {
+        if index == until {
+            return (index, Some(packet));
+        }
+        match outlet.buffer(index) {
+            Ok(span) if !packet.is_empty() && packet.len() <= span.len().min(MAX_PACKET_SIZE) => {
+                span.copy_from(packet);
+            }
+            _ => return (index, Some(packet)),
+        }
+        index = index.wrapping_add(1);
+    }
+    (index, None)
+}
+
+/// Writes the descriptors of the packets that [`fill_run`] copied to `from..until`; returns their bytes.
+#[inline(always)]
+fn complete_run<'p, O: Outlet>(
+    outlet: &O,
+    from: u16,
+    until: u16,
+    mut packets: impl Iterator<Item = &'p [u8]>,
+) -> u64 {
+    let mut index = from;
+    let mut bytes = 0;
+    while index != until {
+        let length = packets.next().map_or(0, <[u8]>::len);
+        outlet.complete(index, 0, length);
+        bytes += length as u64;
+        index = index.wrapping_add(1);
+    }
+    bytes
+}
+
+/// One packet that [`fill_run`] left: not sendable, of several buffers, or with no slot for it.
+#[inline(never)]
+fn place_odd<O: Outlet>(outlet: &O, index: u16, until: u16, size: u16, packet: &[u8]) -> Odd {
+    if packet.is_empty() || packet.len() > MAX_PACKET_SIZE {
+        let reason = if packet.is_empty() { DropReason::Empty } else { DropReason::Oversized };
+        return Odd::Dropped { next: index, reason };
+    }
+    if index == until {
+        return Odd::RingFull;
+    }
+    // a slot that is unusable goes back, with the packet: slots go in order, so it cannot stay
+    place_chain(outlet, index, until, size, packet)
+}
+
+/// Gathers as many buffers as the packet needs, then fills them.
+fn place_chain<O: Outlet>(outlet: &O, from: u16, until: u16, size: u16, packet: &[u8]) -> Odd {
     let mut spans: Vec<Span<'_>, MAX_SEGMENTS> = Vec::new();
     let mut capacity = 0;
     let mut next = from;
-    let mut offered = Ok(first);
-    loop {
-        let pushed = offered
-            .and_then(|span| if span.is_empty() { Err(DropReason::OutOfRegion) } else { Ok(span) })
-            .and_then(|span| spans.push(span).map(|()| span.len()).map_err(|_| DropReason::TooLarge));
+    while capacity < packet.len() {
+        if next == until {
+            return short_of_slots(outlet, from, until, size);
+        }
+        let pushed = outlet.buffer(next).and_then(|span| match span.len() {
+            0 => Err(DropReason::OutOfRegion),
+            len => spans.push(span).map(|()| len).map_err(|_| DropReason::TooLarge),
+        });
         next = next.wrapping_add(1);
         match pushed {
             Ok(len) => capacity += len,
             // every slot looked at is given up, or the next call would walk the same ones again
-            Err(reason) => return Chained::Dropped { next: give_up(outlet, from, next), reason },
+            Err(reason) => return Odd::Dropped { next: give_up(outlet, from, next), reason },
         }
-        if capacity >= packet.len() {
-            break;
-        }
-        if next == until {
-            return short_of_slots(outlet, from, until, size);
-        }
-        offered = outlet.buffer(next);
     }
     fill(outlet, from, &spans, packet);
-    Chained::Sent { next }
+    Odd::Sent { next }
 }
 
 /// All free slots together cannot hold the packet: wait for more, unless the whole ring is free already.
-fn short_of_slots<O: Outlet>(outlet: &O, from: u16, until: u16, size: u16) -> Chained {
+fn short_of_slots<O: Outlet>(outlet: &O, from: u16, until: u16, size: u16) -> Odd {
     if distance(until, from) < size {
-        return Chained::RingFull;
+        return Odd::RingFull;
     }
-    Chained::Dropped { next: give_up(outlet, from, until), reason: DropReason::TooLarge }
+    Odd::Dropped { next: give_up(outlet, from, until), reason: DropReason::TooLarge }
 }
 
 fn give_up<O: Outlet>(outlet: &O, from: u16, until: u16) -> u16 {
     let mut index = from;
     while index != until {
-        index = skip(outlet, index);
+        outlet.complete(index, 0, 0);
+        index = index.wrapping_add(1);
     }
     index
 }

@@ -95,7 +95,8 @@ impl<T: PlaceTable> Buffers<T> {
     /// Sets the headroom of a slot that is about to be posted, and returns its descriptor.
     #[inline(always)]
     pub(crate) fn post(&mut self, index: u16, mask: u16, headroom: u16) -> Desc {
-        if let Some(place) = self.place_mut(index, mask) {
+        // a store only where it changes something: those of the loop that posts leave together without it
+        if let Some(place) = self.place_mut(index, mask).filter(|place| place.headroom != headroom) {
             place.headroom = headroom;
         }
         self.view(mask).posted(index)

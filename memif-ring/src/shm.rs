@@ -58,7 +58,7 @@ pub trait RingMemory {
     fn desc(&self, index: u16) -> Desc;
     /// Writes a whole descriptor: a slave's right.
     fn set_desc(&self, index: u16, desc: Desc);
-    /// Writes a descriptor's flags and length and leaves region and offset untouched: a master's right.
+    /// Writes a descriptor's flags and length, and leaves the buffer's place as it stands: a master's right.
     fn complete_desc(&self, index: u16, flags: u16, length: u32);
 
     /// Descriptors in the ring.
@@ -236,21 +236,29 @@ impl RingMemory for Ring {
 
     #[inline(always)]
     fn set_desc(&self, index: u16, desc: Desc) {
-        let words: [u64; 2] = transmute!(desc);
+        let words: Words = transmute!(desc);
         // SAFETY: as in `desc`.
-        unsafe { VolatilePtr::new(self.desc_at(index).cast::<[u64; 2]>()).write(words) };
+        unsafe { VolatilePtr::new(self.desc_at(index).cast::<Words>()).write(words) };
     }
 
     #[inline(always)]
     fn complete_desc(&self, index: u16, flags: u16, length: u32) {
         let desc = self.desc_at(index);
-        // SAFETY: flags and length are fields of the 16 bytes at `desc`, aligned as the layout asserts.
+        // SAFETY: region is a field, and the first eight bytes are half, of the 16 bytes of a descriptor, aligned to 16.
         unsafe {
-            VolatilePtr::new(desc.cast::<u16>()).write(flags);
-            VolatilePtr::new(desc.add(core::mem::offset_of!(Desc, length)).cast::<u32>()).write(length);
+            // one store for both fields; the region between them goes back as it stands, and means nothing to us
+            let region = VolatilePtr::new(desc.add(core::mem::offset_of!(Desc, region)).cast::<u16>()).read();
+            let [word, _]: [u64; 2] = transmute!(Desc { flags, region, length, offset: 0, metadata: 0 });
+            VolatilePtr::new(desc.cast::<u64>()).write(word);
         }
     }
 }
+
+/// What a whole descriptor is stored as: one store where the processor has one of 16 bytes.
+#[cfg(target_arch = "x86_64")]
+type Words = core::arch::x86_64::__m128i;
+#[cfg(not(target_arch = "x86_64"))]
+type Words = [u64; 2];
 
 /// Packet bytes in shared memory: a place and a length, with no way to a slice over it in safe code.
 ///

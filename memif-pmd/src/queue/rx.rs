@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memif_os::event::EventFd;
+use memif_ring::burst::Tally;
+use memif_ring::copy::Work;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
 use memif_ring::region::RegionMap;
@@ -110,6 +112,26 @@ impl RxSide {
     }
 }
 
+/// One burst into private memory.
+struct ReceiveBurst<'a> {
+    side: &'a mut RxSide,
+    regions: &'a RegionMap,
+    burst: &'a mut Burst,
+    tally: &'a mut Tally,
+}
+
+impl Work for ReceiveBurst<'_> {
+    type Output = Result<usize, PeerFault>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        match self.side {
+            RxSide::Slave(side) => side.receive(self.regions, self.burst, self.tally),
+            RxSide::Master(side) => side.receive(self.regions, self.burst, self.tally),
+        }
+    }
+}
+
 impl RxQueue {
     pub(crate) fn new(slot: Arc<Slot<RxLink>>) -> Self {
         Self { handle: Handle::new(slot), pieces: Vec::new(), packets: Vec::new(), doorbell: None }
@@ -124,12 +146,8 @@ impl RxQueue {
             return 0;
         }
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
-        let regions = &queue.link.regions;
-        let outcome = match &mut queue.side {
-            RxSide::Slave(side) => side.receive(regions, burst, tally),
-            RxSide::Master(side) => side.receive(regions, burst, tally),
-        };
-        match outcome {
+        let (regions, side) = (&queue.link.regions, &mut queue.side);
+        match queue.link.isa.run(ReceiveBurst { side, regions, burst, tally }) {
             Ok(0) => 0,
             Ok(_) => {
                 slot.counters.show(tally);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use memif_ring::burst::Tally;
+use memif_ring::copy::Work;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::layout::{DESC_FLAG_NEXT, Desc};
 use memif_ring::region::RegionMap;
@@ -69,6 +71,26 @@ impl TxSide {
     }
 }
 
+/// One burst from private memory.
+struct SendBurst<'a> {
+    side: &'a mut TxSide,
+    regions: &'a RegionMap,
+    burst: &'a Burst,
+    tally: &'a mut Tally,
+}
+
+impl Work for SendBurst<'_> {
+    type Output = Result<usize, PeerFault>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        match self.side {
+            TxSide::Slave(side) => side.send(self.regions, self.burst, self.tally),
+            TxSide::Master(side) => side.send(self.regions, self.burst, self.tally),
+        }
+    }
+}
+
 /// Rings the receiver, unless it does not want it. The fence pairs with the one of a receiver going to sleep: it sees
 /// the published index, or we see its flag.
 #[inline(always)]
@@ -104,12 +126,8 @@ impl TxQueue {
         }
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
         let before = tally.packets;
-        let regions = &queue.link.regions;
-        let outcome = match &mut queue.side {
-            TxSide::Slave(side) => side.send(regions, &*burst, tally),
-            TxSide::Master(side) => side.send(regions, &*burst, tally),
-        };
-        let done = match outcome {
+        let (regions, side) = (&queue.link.regions, &mut queue.side);
+        let done = match queue.link.isa.run(SendBurst { side, regions, burst, tally }) {
             Ok(done) => done,
             Err(fault) => {
                 self.handle.fail(fault);

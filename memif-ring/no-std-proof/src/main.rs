@@ -66,8 +66,8 @@ impl PacketSource for Burst {
         SIZES.len()
     }
 
-    fn packet(&self, index: usize) -> &[u8] {
-        self.bytes.get(index).and_then(|bytes| bytes.get(..SIZES[index])).unwrap_or_default()
+    fn packets(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.bytes.iter().zip(SIZES).map(|(bytes, len)| bytes.get(..len).unwrap_or_default())
     }
 }
 
@@ -97,10 +97,8 @@ impl Inbox {
 
     fn holds(&self, burst: &Burst) -> bool {
         self.count == SIZES.len()
-            && (0..SIZES.len()).all(|number| {
-                self.lengths[number] == SIZES[number]
-                    && self.bytes[number].get(..SIZES[number]) == Some(burst.packet(number))
-            })
+            && self.lengths == SIZES
+            && self.bytes.iter().zip(burst.packets()).all(|(got, sent)| got.starts_with(sent))
     }
 }
 

@@ -1,15 +1,19 @@
 //! Copy kernels: how packet bytes cross between shared and private memory.
 //!
 //! Sizes up to [`INLINE_MAX`] are copied inline with a handful of vector moves, as a call and its dispatch cost as
-//! much as the copy; longer ones go to the platform's `memcpy`, which nothing here would beat.
+//! much as the copy; longer ones go to the platform's `memcpy`, which nothing here would beat. Stores ascend, as those to
+//! a shared line wait for the other core, in order: 256 bytes copied from both ends went at half the speed.
 #![allow(unsafe_code)] // raw copies are what this folder is for; callers prove both ranges
 
+mod isa;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
 mod tests;
 
 use core::ptr::copy_nonoverlapping;
+
+pub use isa::{Isa, Work};
 
 /// Longest copy done inline, in bytes.
 pub const INLINE_MAX: usize = 256;

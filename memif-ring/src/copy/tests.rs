@@ -5,16 +5,47 @@ use std::{vec, vec::Vec};
 
 const GUARD: usize = 64;
 
+struct Copy<'a> {
+    dst: &'a mut [u8],
+    src: &'a [u8],
+}
+
+impl Work for Copy<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let len = self.src.len().min(self.dst.len());
+        // SAFETY: both slices hold `len` bytes, and they are distinct.
+        unsafe { copy(self.dst.as_mut_ptr(), self.src.as_ptr(), len) }
+    }
+}
+
+fn isas() -> Vec<Isa> {
+    let mut isas = vec![Isa::BASELINE];
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: just asked.
+        isas.push(unsafe { Isa::avx2() });
+    }
+    isas
+}
+
 /// Copies `len` bytes at the given misalignments inside guarded buffers and compares with the oracle, guards included.
 fn check(len: usize, dst_skew: usize, src_skew: usize) {
+    for isa in isas() {
+        check_with(isa, len, dst_skew, src_skew);
+    }
+}
+
+fn check_with(isa: Isa, len: usize, dst_skew: usize, src_skew: usize) {
     let src: Vec<u8> = (0..len + src_skew + GUARD).map(|i| (i * 131 + 7) as u8).collect();
     let mut got = vec![0xEE; dst_skew + len + GUARD];
     let mut want = got.clone();
     let from = &src[src_skew..src_skew + len];
     naive::copy(&mut want[dst_skew..dst_skew + len], from);
-    // SAFETY: both ranges lie within vectors made for them, which are distinct.
-    unsafe { copy(got.as_mut_ptr().add(dst_skew), from.as_ptr(), len) };
-    assert_eq!(got, want, "len {len}, skews {dst_skew} and {src_skew}");
+    isa.run(Copy { dst: &mut got[dst_skew..dst_skew + len], src: from });
+    assert_eq!(got, want, "{isa:?}, len {len}, skews {dst_skew} and {src_skew}");
 }
 
 #[test]

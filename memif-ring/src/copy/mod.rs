@@ -1,8 +1,12 @@
 //! Copy kernels: how packet bytes cross between shared and private memory.
 //!
-//! Sizes up to [`INLINE_MAX`] are copied inline with a handful of vector moves, as a call and its dispatch cost as
-//! much as the copy; longer ones go to the platform's `memcpy`, which nothing here would beat. Stores ascend, as those to
-//! a shared line wait for the other core, in order: 256 bytes copied from both ends went at half the speed.
+//! Sizes up to [`INLINE_MAX`] are copied inline, in ascending blocks of 32 bytes: a call and its dispatch cost as much as
+//! a short copy, and stores to shared lines wait for the other core in the order in which they are made. Longer ones go to
+//! the platform's `memcpy`.
+//!
+//! Measured between two cores of a Zen 4: 256 bytes at 17 Mpps in a loop of one block, at 9 in one unrolled by four, at 7
+//! with `memcpy`, which stores from both ends; 512 bytes at 40 against 16; at 1024 bytes no difference, and above
+//! `memcpy` was ahead of this loop, of whole lines and of `rep movsb`.
 #![allow(unsafe_code)] // raw copies are what this folder is for; callers prove both ranges
 
 mod isa;
@@ -16,7 +20,7 @@ use core::ptr::copy_nonoverlapping;
 pub use isa::{Isa, Work};
 
 /// Longest copy done inline, in bytes.
-pub const INLINE_MAX: usize = 256;
+pub const INLINE_MAX: usize = 1024;
 
 /// Copies `len` bytes. Either side may be shared with a peer that writes at the same moment: the bytes are then a mix
 /// of old and new, which is the peer's loss, and they are not looked at here.
@@ -65,8 +69,20 @@ unsafe fn copy_blocks(dst: *mut u8, src: *const u8, len: usize) {
         while at < last {
             copy_nonoverlapping(src.add(at), dst.add(at), 32);
             at += 32;
+            keep_rolled();
         }
         copy_nonoverlapping(src.add(last), dst.add(last), 32);
+    }
+}
+
+/// Keeps the optimiser from unrolling the loop that this stands in. One store instruction that walks in steps of 32
+/// bytes is what the processor's prefetcher knows how to run ahead of.
+#[inline(always)]
+fn keep_rolled() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: no instruction at all.
+    unsafe {
+        core::arch::asm!("", options(nomem, nostack, preserves_flags));
     }
 }
 

@@ -329,7 +329,7 @@ mod tests {
         assert_eq!((tables.len(), memory.free_buffers()), (3, 4));
         let refused = memory.take(1, 8).unwrap_err();
         assert_eq!(refused, Disconnect::TooFewBuffers { needed: 8, free: 4, total: 100 });
-        let mut all: Vec<_> = tables.iter().flat_map(|table| table.as_ref()).map(Place::offset).collect();
+        let mut all: Vec<_> = tables.iter().flat_map(AsRef::as_ref).map(Place::offset).collect();
         drop(tables);
         assert_eq!(memory.free_buffers(), 100);
         // those that were free all the time go out first

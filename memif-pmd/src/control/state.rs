@@ -9,7 +9,6 @@ use memif_os::event::TimerFd;
 use memif_os::seqpacket::{Channel, SocketAddress};
 use memif_ring::fault::PeerFault;
 use memif_ring::message::Name;
-use memif_ring::shm::wake_fence;
 
 use super::connection::Connection;
 use super::listener::Listening;
@@ -98,14 +97,10 @@ impl InterfaceState {
             match rx.next() {
                 Some(queue) => {
                     // the receiver says what it wants, whatever the flag was before
-                    queue.side.ring().mask_interrupts(slot.mode() != RxMode::Interrupt);
+                    slot.apply_mode(&queue);
                     slot.install(queue);
-                    // pairs with the fence in `RxQueue::set_mode`: a change that saw no link yet is seen here
-                    wake_fence();
-                    if slot.mode() == RxMode::Interrupt {
-                        let ring = link.ring(rx_direction(self.config.role), slot.index());
-                        ring.inspect(|ring| ring.mask_interrupts(false));
-                    }
+                    let ring = link.ring(rx_direction(self.config.role), slot.index());
+                    ring.inspect(|ring| slot.notice_mode(*ring));
                 }
                 None => slot.clear(),
             }
@@ -442,14 +437,9 @@ impl State {
         let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
         let count = interface.config.rx_queues;
         let no_queue = Error::NoSuchQueue { direction: "rx", index: queue, count };
-        interface.rx_slot(queue).ok_or(no_queue)?.set_mode(mode);
-        wake_fence(); // pairs with the one of a receiver that wakes up, see `RxQueue::disarm`
         let direction = rx_direction(interface.config.role);
-        if let Some(ring) = interface.link.as_ref().and_then(|link| link.ring(direction, queue)) {
-            ring.mask_interrupts(mode != RxMode::Interrupt);
-            wake_fence();
-            let _ = ring.event.ring(); // a full counter wakes as well
-        }
+        let ring = || interface.link.as_ref().and_then(|link| link.ring(direction, queue));
+        interface.rx_slot(queue).ok_or(no_queue)?.change_mode(mode, ring);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use loom::thread;
 use memif_os::event::EventFd;
 use memif_ring::fault::PeerFault;
 
+use super::mode::Interrupts;
 use super::{Handle, Slot};
 use crate::config::RxMode;
 use crate::control::Reports;
@@ -35,6 +36,8 @@ struct Fates {
 /// What a link's mapped memory is: shared with the control plane.
 struct Memory {
     link: usize,
+    /// The ring's flag.
+    masked: AtomicBool,
     index: AtomicU64,
     fates: Arc<Fates>,
 }
@@ -96,7 +99,8 @@ impl Control {
     }
 
     fn end(&self, link: usize) -> End {
-        let memory = Memory { link, index: AtomicU64::new(0), fates: Arc::clone(&self.fates) };
+        let (masked, index) = (AtomicBool::new(true), AtomicU64::new(0));
+        let memory = Memory { link, masked, index, fates: Arc::clone(&self.fates) };
         End { memory: loom::sync::Arc::new(memory), side: UnsafeCell::new(()), bursts: 0 }
     }
 
@@ -374,4 +378,73 @@ fn doorbell(looked_before: bool) {
 fn a_sleeper_hears_of_a_link() {
     explore("queue doorbell", || doorbell(false));
     explore("queue late doorbell", || doorbell(true));
+}
+
+impl Interrupts for Memory {
+    fn mask(&self, masked: bool) {
+        self.masked.store(masked, Ordering::Relaxed);
+    }
+
+    // who hears of it is the ring's model
+    fn ring(&self) {}
+}
+
+/// What a queue with a new mode must never be left with.
+fn not_masked(memory: &Memory) {
+    assert!(!memory.masked.load(Ordering::Relaxed), "in interrupt mode, and masked");
+}
+
+/// A data thread asks for interrupts while the link comes; `notice` is the control plane's last step.
+fn mode_and_link(notice: fn(&Slot<End>, &Memory)) {
+    let control = Control::new();
+    let mut handle = control.handle().unwrap();
+    let changing = thread::spawn({
+        let slot = Arc::clone(&control.slot);
+        move || slot.change_mode(RxMode::Interrupt, || handle.link().map(|end| &*end.memory))
+    });
+    let end = control.end(A);
+    let held = end.memory.clone();
+    control.slot.apply_mode(&*held);
+    control.slot.install(end);
+    notice(&control.slot, &held);
+    changing.join().unwrap();
+    not_masked(&held);
+    drop(held);
+    control.finish(A);
+}
+
+/// The control plane asks for interrupts while a receiver wakes up; `notice` is the receiver's last step.
+fn mode_and_sleeper(notice: fn(&Slot<End>, &Memory)) {
+    let control = Control::new();
+    let held = control.install(A);
+    let waking = thread::spawn({
+        let (slot, held) = (Arc::clone(&control.slot), held.clone());
+        move || {
+            slot.apply_mode(&*held);
+            notice(&slot, &held);
+        }
+    });
+    control.slot.change_mode(RxMode::Interrupt, || Some(&*held));
+    waking.join().unwrap();
+    not_masked(&held);
+    drop(held);
+    control.finish(A);
+}
+
+#[test]
+fn a_change_of_mode_is_never_lost() {
+    explore("queue mode and link", || mode_and_link(|slot, ring| slot.notice_mode(ring)));
+    explore("queue mode and sleeper", || mode_and_sleeper(|slot, ring| slot.notice_mode(ring)));
+}
+
+#[test]
+#[should_panic(expected = "in interrupt mode, and masked")]
+fn a_link_that_does_not_look_again_loses_a_change_of_mode() {
+    loom::model(|| mode_and_link(|_, _| ()));
+}
+
+#[test]
+#[should_panic(expected = "in interrupt mode, and masked")]
+fn a_sleeper_that_does_not_look_again_loses_a_change_of_mode() {
+    loom::model(|| mode_and_sleeper(|_, _| ()));
 }

@@ -8,6 +8,7 @@
 mod forward;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod mode;
 mod rx;
 mod tx;
 
@@ -106,7 +107,8 @@ impl<L> Slot<L> {
         RxMode::from_number(self.rx_mode.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_mode(&self, mode: RxMode) {
+    /// The number alone: see [`Slot::change_mode`].
+    fn set_mode(&self, mode: RxMode) {
         self.rx_mode.store(mode.number(), Ordering::Relaxed);
     }
 

@@ -261,13 +261,8 @@ impl RxQueue {
 
     /// Changes how the queue learns of packets, at any time. No wake-up is lost: whoever waits is woken once, to look.
     pub fn set_mode(&mut self, mode: RxMode) {
-        self.handle.slot.set_mode(mode);
-        wake_fence();
-        if let Some(queue) = self.handle.link() {
-            queue.side.ring().mask_interrupts(mode != RxMode::Interrupt);
-            wake_fence();
-            let _ = queue.event.ring(); // a full counter wakes as well
-        }
+        let slot = Arc::clone(&self.handle.slot);
+        slot.change_mode(mode, || self.handle.link().map(|queue| &*queue));
     }
 
     /// The eventfd that the peer rings, for programs with an event loop of their own: readable when there may be packets
@@ -338,13 +333,8 @@ impl RxQueue {
             return false;
         }
         let Handle { link: Some(queue), slot, .. } = &mut self.handle else { return false };
-        let masked = slot.mode() != RxMode::Interrupt;
-        queue.side.ring().mask_interrupts(masked);
-        // pairs with the one behind a change of mode: either we see it here, or it undoes what we did
-        wake_fence();
-        if masked && slot.mode() == RxMode::Interrupt {
-            queue.side.ring().mask_interrupts(false);
-        }
+        slot.apply_mode(queue);
+        slot.notice_mode(queue);
         let rung = matches!(queue.event.drain(), Ok(Some(_)));
         if rung {
             slot.counters.add_wakeup();

@@ -75,6 +75,21 @@ impl EventFd {
         Ok(EventFd { file: fd.into() })
     }
 
+    /// Whether a read takes the whole counter. That of a semaphore (`EFD_SEMAPHORE`) takes 1, so it stays readable for
+    /// as long as its maker likes, at no cost to him. For a descriptor that a peer sent and should not read: whoever
+    /// reads it at this moment may be told that it is a semaphore. Leaves the counter at 0.
+    ///
+    /// Kernels before 6.5 do not tell what an eventfd was made as, so it is tried.
+    ///
+    /// # Errors
+    /// The kernel's answer, as of [`EventFd::ring`] and [`EventFd::drain`].
+    pub fn empties_at_once(&self) -> io::Result<bool> {
+        self.ring()?;
+        self.ring()?;
+        // no semaphore gives more than 1, whatever anybody does to it meanwhile
+        Ok(self.drain()?.is_some_and(|count| count > 1))
+    }
+
     /// Adds 1 to the counter of an eventfd that no peer has. A counter that is full has not been read yet, and that is a
     /// success too.
     ///

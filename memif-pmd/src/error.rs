@@ -297,7 +297,7 @@ fn fault_code(kind: FaultKind) -> ErrorCode {
         | FaultKind::RegionNotSealed
         | FaultKind::RegionLost => ErrorCode::NoShmFd,
         FaultKind::NotAllowed => ErrorCode::Acces,
-        FaultKind::FdMissing | FaultKind::NotAnEventFd => ErrorCode::NoIntFd,
+        FaultKind::FdMissing | FaultKind::NotAnEventFd | FaultKind::SemaphoreEventFd => ErrorCode::NoIntFd,
         _ => ErrorCode::MfMsg,
     }
 }

@@ -392,11 +392,7 @@ impl Offer {
         let mut events = Vec::with_capacity(rings.len());
         for (offered, ring) in self.rings.into_iter().zip(&rings) {
             let (direction, index) = (offered.direction, offered.index);
-            let event = EventFd::from_peer(offered.fd).map_err(|error| match error {
-                EventError::NotAnEventFd { .. } => PeerFault::NotAnEventFd { direction, index }.into(),
-                error => Disconnect::Failed(error.to_string()),
-            })?;
-            let event = Arc::new(event);
+            let event = Arc::new(take_event(offered.fd, direction, index)?);
             events.push((offered.direction, Arc::clone(&event)));
             looks.push(LinkRing {
                 direction: offered.direction,
@@ -426,6 +422,20 @@ impl Offer {
         }
         Ok(Attached { link, rx, tx })
     }
+}
+
+/// The eventfd of a slave's ring. Those that we wait on must fall silent when they are read.
+fn take_event(fd: OwnedFd, direction: Direction, index: u16) -> Result<EventFd, Disconnect> {
+    let event = EventFd::from_peer(fd).map_err(|error| match error {
+        EventError::NotAnEventFd { .. } => PeerFault::NotAnEventFd { direction, index }.into(),
+        error => Disconnect::Failed(error.to_string()),
+    })?;
+    let failed = |error| Disconnect::Failed(format!("examining an eventfd: {error}"));
+    // no slave reads the eventfds of the rings that it sends on, so trying them disturbs none
+    if direction == rx_direction(Role::Master) && !event.empties_at_once().map_err(failed)? {
+        return Err(PeerFault::SemaphoreEventFd { direction, index }.into());
+    }
+    Ok(event)
 }
 
 fn attach_ring(region: &PeerRegion, offered: &OfferedRing) -> Result<Ring, PeerFault> {

@@ -16,11 +16,11 @@ use std::time::Duration;
 use common::{packet, until};
 use hostile_peer::master::Step as MasterStep;
 use hostile_peer::memory::Memory;
-use hostile_peer::slave::{ScriptedSlave, Step};
+use hostile_peer::slave::{ScriptedSlave, Step, connect, event};
 use hostile_peer::wire::Wire;
 use hostile_peer::{Arena, How, VICTIM};
-use memif_os::event::EventFd;
-use memif_pmd::{RxMode, RxQueue, TxQueue};
+use memif_os::event::{EventFd, poll_fds};
+use memif_pmd::{PeerFault, RxMode, RxQueue, TxQueue};
 use memif_ring::layout::Desc;
 use memif_ring::message::{Direction, MessageKind};
 use rustix::event::{EventfdFlags, eventfd};
@@ -108,41 +108,51 @@ fn our_own_eventfds_that_a_master_makes_block_and_fills() {
     arena.unharmed_slave(listener);
 }
 
-/// A slave whose eventfds are these.
-fn with_events(arena: &Arena, flags: EventfdFlags, count: u64) -> ScriptedSlave {
-    let event = || {
-        let event = eventfd(0, flags).unwrap();
-        File::from(event.try_clone().unwrap()).write_all(&count.to_ne_bytes()).unwrap();
-        event
-    };
-    let wire = Wire::connect(&arena.socket);
-    let slave = ScriptedSlave::unconnected(wire, VICTIM, Memory::new(4, 2048));
-    let slave = ScriptedSlave { events: [event(), event()], ..slave };
+/// A slave whose eventfds are these, of S2M and of M2S, with CONNECT still to be sent.
+fn with_events(arena: &Arena, events: [OwnedFd; 2]) -> ScriptedSlave {
+    let slave = ScriptedSlave::unconnected(Wire::connect(&arena.socket), VICTIM, Memory::new(4, 2048));
+    let slave = ScriptedSlave { events, ..slave };
     slave.wire.expect(MessageKind::Hello);
-    slave.run(Step::Hello, Step::Up);
+    slave.run(Step::Hello, Step::Rings);
     slave
 }
 
+/// An eventfd with a count.
+fn counting(flags: EventfdFlags, count: u64) -> OwnedFd {
+    let event = eventfd(0, flags).unwrap();
+    File::from(event.try_clone().unwrap()).write_all(&count.to_ne_bytes()).unwrap();
+    event
+}
+
+/// Semaphores give back one count a read, and stay readable for ever: whoever waits on one would never sleep.
 #[test]
 fn eventfds_that_never_fall_silent() {
-    // semaphores give back one count a read: these stay readable for ever
     let mut arena = Arena::master_with(|builder| builder.rx_mode(RxMode::Interrupt).notify_interrupts());
-    for flags in [EventfdFlags::SEMAPHORE, EventfdFlags::SEMAPHORE | EventfdFlags::NONBLOCK] {
-        let slave = with_events(&arena, flags, FULL);
-        let (mut tx, mut rx) = (arena.victim.tx(0).unwrap(), arena.victim.rx(0).unwrap());
-        slave.post();
-        for sequence in 0..16 {
-            assert!(How::Copy.send(&mut tx, &packet(64, sequence)));
-            assert!(!rx.wait(Some(Duration::from_millis(1))).unwrap());
-            rx.clear_event();
-        }
-        // the control plane hears of nothing else, and still serves the others
-        arena.bystander.moves_on();
-        slave.s2m().publish([slave.memory.packet(0, 64, 1)]);
-        assert_eq!(How::Copy.all(&mut rx).len(), 1);
-        drop((slave, tx, rx));
+    let (direction, index) = (Direction::S2M, 0);
+    let flags = [EventfdFlags::SEMAPHORE, EventfdFlags::SEMAPHORE | EventfdFlags::NONBLOCK];
+    let cases = flags.iter().flat_map(|flags| [0, 1, FULL].map(|count| (*flags, count)));
+    for (times, (flags, count)) in (1..).zip(cases) {
+        let slave = with_events(&arena, [counting(flags, count), event()]);
+        slave.wire.send(&connect(), &[]);
+        assert_eq!(slave.wire.last_words().as_deref(), Some("Interrupt descriptor is a semaphore"));
+        arena.blames(PeerFault::SemaphoreEventFd { direction, index }, times);
         until("the link's end", || !arena.victim.is_up());
     }
+    // full counters are emptied, and on the rings that we send on nobody of ours waits
+    let slave = with_events(&arena, [counting(EventfdFlags::empty(), FULL), counting(flags[0], FULL)]);
+    slave.run(Step::Rings, Step::Up);
+    let (mut tx, mut rx) = (arena.victim.tx(0).unwrap(), arena.victim.rx(0).unwrap());
+    slave.post();
+    for sequence in 0..16 {
+        assert!(How::Copy.send(&mut tx, &packet(64, sequence)));
+        assert!(!rx.wait(Some(Duration::from_millis(1))).unwrap());
+    }
+    let event = rx.event_fd().unwrap();
+    assert_eq!(poll_fds(&[event], Some(Duration::ZERO)).unwrap(), 0);
+    arena.bystander.moves_on();
+    slave.s2m().publish([slave.memory.packet(0, 64, 1)]);
+    assert_eq!(How::Copy.all(&mut rx).len(), 1);
+    drop((slave, tx, rx));
     arena.unharmed_master();
 }
 

@@ -258,6 +258,13 @@ pub enum PeerFault {
         /// The ring's index.
         index: u16,
     },
+    /// A ring whose interrupt descriptor, which we read, is an eventfd that cannot be emptied at once: a semaphore.
+    SemaphoreEventFd {
+        /// Which way the ring goes.
+        direction: Direction,
+        /// The ring's index.
+        index: u16,
+    },
     /// A ring header without the cookie.
     BadCookie {
         /// What stands in place of [`COOKIE`].
@@ -355,6 +362,8 @@ counted! {
         NotAllowed = "not_allowed",
         /// See [`PeerFault::NotAnEventFd`].
         NotAnEventFd = "not_an_eventfd",
+        /// See [`PeerFault::SemaphoreEventFd`].
+        SemaphoreEventFd = "semaphore_eventfd",
         /// See [`PeerFault::BadCookie`].
         BadCookie = "bad_cookie",
         /// See [`PeerFault::HandshakeTimedOut`].
@@ -430,6 +439,7 @@ impl PeerFault {
             Self::RegionLost { .. } => FaultKind::RegionLost,
             Self::NotAllowed { .. } => FaultKind::NotAllowed,
             Self::NotAnEventFd { .. } => FaultKind::NotAnEventFd,
+            Self::SemaphoreEventFd { .. } => FaultKind::SemaphoreEventFd,
             Self::BadCookie { .. } => FaultKind::BadCookie,
             Self::HandshakeTimedOut { .. } => FaultKind::HandshakeTimedOut,
             Self::HeadTooFar { .. } => FaultKind::HeadTooFar,
@@ -481,6 +491,7 @@ impl FaultKind {
             Self::RegionLost => "Region file changed under the link",
             Self::NotAllowed => "Not allowed",
             Self::NotAnEventFd => "Interrupt descriptor is no eventfd",
+            Self::SemaphoreEventFd => "Interrupt descriptor is a semaphore",
             Self::BadCookie => "Wrong ring cookie",
             Self::HandshakeTimedOut => "Handshake timed out",
             Self::HeadTooFar => "Ring head out of range",
@@ -563,6 +574,12 @@ impl fmt::Display for PeerFault {
             Self::NotAllowed { uid, gid } => write!(f, "a process of user {uid}, group {gid} is not allowed"),
             Self::NotAnEventFd { direction, index } => {
                 write!(f, "the interrupt descriptor of {direction} ring {index} is no eventfd")
+            }
+            Self::SemaphoreEventFd { direction, index } => {
+                write!(
+                    f,
+                    "the eventfd of {direction} ring {index} is a semaphore: make it without EFD_SEMAPHORE"
+                )
             }
             Self::BadCookie { got } => write!(f, "cookie {got:#010x} in a ring, not {COOKIE:#010x}"),
         }

@@ -89,6 +89,25 @@ fn a_file_named_like_an_eventfd_is_refused() {
 }
 
 #[test]
+fn semaphores_are_told_from_counters() {
+    let made = |count, flags| {
+        // SAFETY: eventfd takes no pointer, and makes a descriptor or returns -1.
+        let fd = unsafe { owned(libc::eventfd(0, flags)) }.unwrap();
+        File::from(fd.try_clone().unwrap()).write_all(&u64::to_ne_bytes(count)).unwrap();
+        EventFd::from_peer(fd).unwrap()
+    };
+    // blocking ones too: nothing here may wait
+    for flags in [0, libc::EFD_NONBLOCK] {
+        for count in [0, 1, 2, u64::MAX - 1] {
+            let counter = made(count, flags);
+            assert!(counter.empties_at_once().unwrap());
+            assert_eq!(counter.drain().unwrap(), None);
+            assert!(!made(count, flags | libc::EFD_SEMAPHORE).empties_at_once().unwrap());
+        }
+    }
+}
+
+#[test]
 fn a_waiter_wakes_up() {
     let event = EventFd::new().unwrap();
     thread::scope(|scope| {

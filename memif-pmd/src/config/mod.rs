@@ -257,6 +257,10 @@ impl<'m> InterfaceBuilder<'m> {
     }
 
     /// Queues each way, 1 to 256.
+    ///
+    /// Masters on one socket should have the same count, as a master tells its limits before a slave says which
+    /// interface it wants (protocol section 2): it can only tell the largest of the socket's, and a slave that then offers
+    /// more rings than its own interface has queues is refused each time it comes.
     pub fn queues(self, count: u16) -> Self {
         self.rx_queues(count).tx_queues(count)
     }

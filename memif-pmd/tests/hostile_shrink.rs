@@ -1,20 +1,15 @@
-//! A slave that takes memory away under its master: files cut short while packets flow, with and without a seal, on
-//! normal pages and on huge ones.
+//! A slave that takes memory away under its master: files cut short while packets flow, with and without a seal. For huge
+//! pages see `hostile_huge_pages.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod common;
 mod hostile_peer;
 
-use std::fs::File;
-use std::os::fd::AsFd;
-
 use common::{check, packet, until};
 use hostile_peer::memory::{Memory, memfd};
 use hostile_peer::slave::{ScriptedSlave, Step, connect};
 use hostile_peer::{Arena, How, VICTIM, meanwhile};
-use memif_pmd::{Disconnect, FaultKind, PeerFault};
-use memif_ring::layout::Desc;
-use memif_ring::message::{AddRegion, Direction, Message};
+use memif_pmd::PeerFault;
 use rustix::fs::MemfdFlags;
 
 const LOST: &str = "Region file changed under the link";
@@ -129,63 +124,5 @@ fn a_file_that_comes_and_goes_during_handshakes() {
         assert!(words.as_deref().is_some_and(|words| expected.contains(&words)), "{words:?}");
     }
     arena.bystander.moves_on();
-    arena.unharmed_master();
-}
-
-/// Offers region 0 on normal pages, for the rings, and region 1 on huge ones; the words that refuse it, if any.
-fn offer_huge(arena: &Arena, huge: &File) -> (ScriptedSlave, Option<String>) {
-    let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::Region);
-    let region = Message::AddRegion(AddRegion { index: 1, size: huge.metadata().unwrap().len() });
-    slave.tell(&region, Some(huge.as_fd()));
-    slave.run(Step::Region, Step::Rings);
-    slave.wire.send(&connect(), &[]);
-    let words = match slave.wire.hear() {
-        Some((Message::Connected { .. }, _)) => None,
-        Some((Message::Disconnect { reason, .. }, _)) => Some(reason.to_string()),
-        other => panic!("{other:?}"),
-    };
-    (slave, words)
-}
-
-/// With a huge page to be had it goes as on normal pages; without, the region is refused.
-#[test]
-fn huge_pages_cut_off() {
-    const HUGE: u64 = 2 << 20;
-    let arena = Arena::master();
-    for sealing in [MemfdFlags::empty(), MemfdFlags::ALLOW_SEALING] {
-        let huge = File::from(memfd(MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB | sealing));
-        huge.set_len(HUGE).unwrap();
-        until("the last link's end", || !arena.victim.is_up());
-        let (slave, refused) = offer_huge(&arena, &huge);
-        if let Some(words) = refused {
-            const ENOMEM: i32 = 12;
-            assert_eq!(words, "Region cannot be mapped");
-            arena.ended_with(&PeerFault::RegionUnmappable { region: 1, errno: ENOMEM }.into());
-            continue;
-        }
-        let mut rx = arena.victim.rx(0).unwrap();
-        let far = Desc { region: 1, length: 1000, ..slave.memory.slot(Direction::S2M, 0) };
-        slave.s2m().publish([far]);
-        assert_eq!(How::Copy.all(&mut rx), [[0; 1000]]);
-        let cut = huge.set_len(0);
-        slave.s2m().publish([far]);
-        let got = How::Copy.all(&mut rx);
-        if sealing.is_empty() {
-            cut.unwrap();
-            assert_eq!(slave.wire.last_words().as_deref(), Some(LOST));
-            arena.blames(PeerFault::RegionLost { region: 1 }, 1);
-        } else {
-            assert!(cut.is_err(), "the master has sealed it");
-            assert_eq!(got.len(), 1);
-            assert!(arena.victim.is_up());
-        }
-    }
-    assert_eq!(arena.faults(FaultKind::BadCookie), 0);
-    assert!(
-        arena
-            .details()
-            .last_disconnect
-            .is_none_or(|last| matches!(last, Disconnect::Fault(_) | Disconnect::Closed))
-    );
     arena.unharmed_master();
 }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use common::{open_descriptors, until};
+use hostile_peer::master::Step as MasterStep;
 use hostile_peer::memory::{Memory, memfd};
 use hostile_peer::slave::{ScriptedSlave, Step, connect, event};
 
@@ -35,6 +36,8 @@ fn no_descriptor_stays_whatever_comes() {
     arena.welcomes_a_slave();
     all_gone("after a good slave");
     arena.bystander.finish();
+
+    every_message_of_a_master_with_every_count();
 }
 
 /// A message and the step before which it is right.
@@ -81,6 +84,35 @@ fn every_message_with_every_count(arena: &Arena, all_gone: &dyn Fn(&str)) {
             }
         }
     }
+}
+
+/// To a slave none may ever come, whatever its master says.
+fn every_message_of_a_master_with_every_count() {
+    let (mut arena, listener) = Arena::slave();
+    let rest = open_descriptors(); // with the slave's next attempt waiting for us
+    for step in MasterStep::ALL {
+        for message in master::one_of_each() {
+            for count in [1, 2, 253] {
+                let on = message.kind();
+                let what = format!("{on} with {count} descriptors at {step:?}");
+                let before = arena.faults(FaultKind::FdUnexpected);
+                let scripted = listener.until(step);
+                let fd = memfd(MemfdFlags::empty());
+                scripted.wire.send(&message, &vec![fd.as_fd(); count]);
+                assert_eq!(
+                    scripted.wire.last_words().as_deref(),
+                    Some("Unexpected file descriptor"),
+                    "{what}"
+                );
+                arena.ended_with(&PeerFault::FdUnexpected { on }.into());
+                assert_eq!(arena.faults(FaultKind::FdUnexpected), before + 1, "{what}");
+                drop((scripted, fd));
+                until(&what, || open_descriptors() == rest);
+            }
+        }
+        arena.bystander.moves_on();
+    }
+    arena.unharmed_slave(listener);
 }
 
 fn descriptors_on_datagrams_of_wrong_sizes(arena: &Arena, all_gone: &dyn Fn(&str)) {

@@ -425,29 +425,6 @@ fn a_slave_that_never_reads_its_answers() {
     arena.unharmed_master();
 }
 
-/// What a master could send, as it stands in a slave's way.
-fn from_a_master() -> [Message; 8] {
-    let if_name = Name::new("any").unwrap();
-    let ring = AddRing {
-        direction: Direction::S2M,
-        index: 0,
-        region: 0,
-        offset: 0,
-        log2_size: 4,
-        private_hdr_size: 0,
-    };
-    [
-        Message::Ack,
-        Message::Hello(master::hello()),
-        Message::Init(init(VICTIM)),
-        Message::AddRegion(AddRegion { index: 0, size: 4096 }),
-        Message::AddRing(ring),
-        Message::Connect { if_name },
-        Message::Connected { if_name },
-        Message::Disconnect { code: 3, reason: Reason::truncated("enough") },
-    ]
-}
-
 fn in_order_from_a_master(step: master::Step, kind: MessageKind) -> bool {
     use MessageKind::{Ack, Connected, Disconnect, Hello};
     match step {
@@ -473,7 +450,7 @@ fn a_master_sends_every_message_at_every_wrong_time() {
     let (mut arena, listener) = Arena::slave();
     let mut times = 0;
     for step in master::Step::ALL {
-        for message in from_a_master() {
+        for message in master::one_of_each() {
             if in_order_from_a_master(step, message.kind()) {
                 continue;
             }

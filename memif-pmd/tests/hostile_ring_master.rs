@@ -116,6 +116,31 @@ fn chains_without_an_end_are_left_behind() {
 }
 
 #[test]
+fn a_chain_of_more_segments_than_any_packet_needs() {
+    let (arena, listener) = Arena::slave_with(|builder| builder.ring_size(2048).buffer_size(256));
+    for how in How::ALL {
+        // 2047 buffers of one byte, then a good packet
+        let master = attacker(&arena, &listener);
+        let ring = master.ring(Direction::M2S);
+        let mut rx = arena.victim.rx(0).unwrap();
+        let piece = |index| Desc { length: 1, ..ring.desc(index) };
+        (0..2046).for_each(|index| ring.set_desc(index, next(piece(index))));
+        ring.set_desc(2046, piece(2046));
+        fill(&master, 2047, 1);
+        ring.set_tail(2048);
+        let before = arena.drops(DropReason::ChainTooLong);
+        let got = how.all(&mut rx);
+        assert_eq!(got.len(), 1, "{how:?}");
+        check(&got[0], 1);
+        assert_eq!(arena.drops(DropReason::ChainTooLong), before + 1);
+        assert_eq!(ring.head(), 2 * 2048, "all buffers are posted again");
+        drop((master, rx));
+    }
+    assert_eq!(arena.details().faults().count(), 0);
+    arena.unharmed_slave(listener);
+}
+
+#[test]
 fn a_tail_out_of_range_ends_the_link() {
     let (mut arena, listener) = Arena::slave();
     let mut times = 0;
@@ -242,6 +267,34 @@ fn descriptors_that_flip_while_they_are_read() {
     }
     assert_eq!(arena.details().faults().count(), 0);
     arena.bystander.moves_on();
+    arena.unharmed_slave(listener);
+}
+
+#[test]
+fn packets_in_hand_do_not_change() {
+    let (arena, listener) = Arena::slave();
+    let master = attacker(&arena, &listener);
+    let ring = master.ring(Direction::M2S);
+    let mut rx = arena.victim.rx(0).unwrap();
+    let places: Vec<u64> = (0..16).map(|index| ring.desc(index).offset.into()).collect();
+    let scribble = |random: &mut Random| {
+        let bytes = random.next().to_ne_bytes().repeat(32);
+        master.file().write_all_at(&bytes, places[random.range(0, 15)]).unwrap();
+    };
+    meanwhile(scribble, 3, || {
+        let mut burst = Burst::new(16).unwrap();
+        for tail in 0..240 {
+            ring.set_desc(tail, Desc { length: 256, flags: 0, ..ring.desc(tail) });
+            ring.set_tail(tail + 1);
+            assert_eq!(rx.receive(&mut burst), 1);
+            let once = burst.get(0).unwrap().to_vec();
+            std::thread::yield_now();
+            assert_eq!(burst.get(0).unwrap(), once, "a packet changed in private memory");
+            burst.clear();
+            assert_eq!(rx.receive(&mut burst), 0); // posts
+        }
+    });
+    drop((master, rx));
     arena.unharmed_slave(listener);
 }
 

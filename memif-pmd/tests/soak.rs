@@ -1,6 +1,6 @@
 //! Everything at once, for as long as you like: links that come and go, modes that change, packets and rings and buffers
-//! and queues of every size, and a peer that misbehaves next to all of them. Every packet between honest ends is checked:
-//! none changes, and none is lost that no counter tells of.
+//! and queues of every size, and next to all of them a slave and a master that misbehave. Every packet between honest ends
+//! is checked: none changes, and none is lost that no counter tells of.
 //!
 //! `MEMIF_SOAK_SECONDS` sets how long, 5 by default; `MEMIF_SOAK_SEED` repeats a run's choices.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
@@ -9,14 +9,17 @@ mod common;
 mod hostile_peer;
 
 use std::env;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Random, check, fill, length, until};
-use hostile_peer::memory::next;
+use hostile_peer::master::{ScriptedListener, Step as MasterStep};
+use hostile_peer::memory::{RingFile, next};
 use hostile_peer::slave::{ScriptedSlave, Step};
+use hostile_peer::wire::Wire;
 use hostile_peer::{Arena, Ends, How, VICTIM};
 use memif_os::huge_pages::HugePages;
 use memif_pmd::{Burst, DropReason, Interface, Memif, QueueStats, RxMode, RxQueue, TxQueue};
@@ -35,6 +38,7 @@ fn soak() {
     let seed = setting("MEMIF_SOAK_SEED", u64::from(process::id()));
     println!("MEMIF_SOAK_SEED={seed} MEMIF_SOAK_SECONDS={seconds}");
     let arena = Arena::master();
+    let (lured, listener) = Arena::slave();
     let (over, total) = (AtomicBool::new(false), Total::default());
     thread::scope(|scope| {
         let workers: Vec<_> = (0..PAIRS)
@@ -43,21 +47,30 @@ fn soak() {
                 scope.spawn(move || Honest::new(&arena.memif, &arena.socket, id, seed).run(over, total))
             })
             .collect();
-        let hostile = scope.spawn(|| misbehave(&arena, &over, &mut Random::new(seed)));
+        let hostile = [
+            scope.spawn(|| as_slave(&arena, &over, &mut Random::new(seed))),
+            scope.spawn(|| as_master(&lured, &listener, &over, &mut Random::new(!seed))),
+        ];
         let _ends = Ends(&over);
         let end = Instant::now() + Duration::from_secs(seconds);
-        let all_run = || !hostile.is_finished() && workers.iter().all(|worker| !worker.is_finished());
+        let all_run = || {
+            hostile.iter().all(|attacker| !attacker.is_finished())
+                && workers.iter().all(|worker| !worker.is_finished())
+        };
         while Instant::now() < end && all_run() {
             thread::sleep(Duration::from_millis(10));
         }
         over.store(true, Ordering::Release);
-        let attacks = hostile.join().unwrap();
-        assert!(attacks > 0);
-        println!("{attacks} attacks");
+        let attacks = hostile.map(|attacker| attacker.join().unwrap());
+        println!("attacks by a slave, by a master: {attacks:?}");
+        assert!(attacks.iter().all(|count| *count > 0));
     });
     println!("{total:?}");
     assert!(total.packets.load(Ordering::Relaxed) > 0 && total.links.load(Ordering::Relaxed) > 0);
+    println!("faults of slaves: {:?}", arena.details().faults().collect::<Vec<_>>());
+    println!("faults of masters: {:?}", lured.details().faults().collect::<Vec<_>>());
     arena.unharmed_master();
+    lured.unharmed_slave(listener);
 }
 
 /// What all honest pairs have seen.
@@ -260,21 +273,19 @@ fn lanes(master: &Interface, slave: &Interface, largest: usize) -> Vec<Lane> {
     s2m.chain(m2s).collect()
 }
 
-/// Attacks the victim until it is over; how often.
-fn misbehave(arena: &Arena, over: &AtomicBool, random: &mut Random) -> u64 {
+/// A slave that attacks the victim until it is over; how often.
+fn as_slave(arena: &Arena, over: &AtomicBool, random: &mut Random) -> u64 {
     let mut attacks = 0;
     while !over.load(Ordering::Acquire) {
         until("the last attack's end", || !arena.victim.is_up());
         let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::ALL[random.range(0, 4)]);
         match random.range(0, 3) {
             0 => {} // just leaves
-            1 => {
-                let mut bytes = vec![0; random.range(1, 300)];
-                bytes.fill_with(|| random.next().to_le_bytes()[0]);
-                slave.wire.send_bytes(&bytes, &vec![slave.memory.fd(); random.range(0, 253)]);
-                slave.wire.last_words();
+            1 => send_garbage(&slave.wire, slave.memory.fd(), random),
+            _ => {
+                let rings = [slave.s2m(), slave.m2s()];
+                abuse_rings(&arena.victim, rings, |index| slave.memory.slot(Direction::S2M, index), random);
             }
-            _ => abuse_rings(arena, &slave, random),
         }
         drop(slave);
         attacks += 1;
@@ -283,13 +294,52 @@ fn misbehave(arena: &Arena, over: &AtomicBool, random: &mut Random) -> u64 {
     attacks
 }
 
-fn abuse_rings(arena: &Arena, slave: &ScriptedSlave, random: &mut Random) {
-    let (mut rx, mut tx) = (arena.victim.rx(0).unwrap(), arena.victim.tx(0).unwrap());
+/// The same by a master, whose victim is a slave.
+fn as_master(arena: &Arena, listener: &ScriptedListener, over: &AtomicBool, random: &mut Random) -> u64 {
+    let mut attacks = 0;
+    while !over.load(Ordering::Acquire) {
+        until("the last attack's end", || !arena.victim.is_up());
+        let step = MasterStep::ALL[random.range(0, 4)];
+        let master = listener.until(step);
+        match random.range(0, 3) {
+            0 => {} // just leaves
+            1 => send_garbage(&master.wire, listener.as_fd(), random),
+            _ if step >= MasterStep::Connect => {
+                if step == MasterStep::Up {
+                    until("the victim's link", || arena.victim.is_up());
+                }
+                let rings = [Direction::S2M, Direction::M2S].map(|direction| master.ring(direction));
+                abuse_rings(&arena.victim, rings, |index| rings[1].desc(index), random);
+            }
+            _ => {} // has no rings yet
+        }
+        drop(master);
+        attacks += 1;
+        thread::yield_now();
+    }
+    attacks
+}
+
+/// One message of anything with any number of descriptors, and what it brings.
+fn send_garbage(wire: &Wire, fd: BorrowedFd<'_>, random: &mut Random) {
+    let mut bytes = vec![0; random.range(1, 300)];
+    bytes.fill_with(|| random.next().to_le_bytes()[0]);
+    wire.send_bytes(&bytes, &vec![fd; random.range(0, 253)]);
+    wire.last_words();
+}
+
+/// Writes to the rings what comes to mind, while the victim uses them. `good` is a descriptor that means something.
+fn abuse_rings(
+    victim: &Interface,
+    rings: [RingFile<'_>; 2],
+    good: impl Fn(u16) -> Desc,
+    random: &mut Random,
+) {
+    let (mut rx, mut tx) = (victim.rx(0).unwrap(), victim.tx(0).unwrap());
     for _ in 0..random.range(1, 200) {
         let mut half = || u16::try_from(random.next() & 0xFFFF).unwrap();
-        let ring = slave.memory.ring(if half() % 2 == 0 { Direction::S2M } else { Direction::M2S });
+        let ring = rings[usize::from(half() % 2)];
         let index = half();
-        let good = slave.memory.slot(Direction::S2M, index);
         let wild = Desc {
             flags: half(),
             region: half() % 2,
@@ -297,13 +347,16 @@ fn abuse_rings(arena: &Arena, slave: &ScriptedSlave, random: &mut Random) {
             offset: u32::from(half()) << (half() % 17),
             metadata: 0,
         };
-        match half() % 6 {
-            0 => ring.set_desc(index, wild),
-            1 => ring.set_desc(index, next(good)),
-            2 => ring.set_desc(index, good),
-            3 => ring.set_flags(index),
-            4 => ring.set_head(ring.tail().wrapping_add(index % 18)),
-            _ => ring.set_tail(index),
+        match half() % 20 {
+            0..3 => ring.set_desc(index, wild),
+            3..6 => ring.set_desc(index, next(good(index))),
+            6..9 => ring.set_desc(index, good(index)),
+            9..11 => ring.set_flags(index),
+            // a ring of 16: mostly, but not always, within it
+            11..15 => ring.set_head(ring.tail().wrapping_add(index % 18)),
+            15..19 => ring.set_tail(ring.head().wrapping_sub(index % 18)),
+            _ if index % 2 == 0 => ring.set_head(half()),
+            _ => ring.set_tail(half()),
         }
         let how = How::ALL[usize::from(half() % 2)];
         how.once(&mut rx);

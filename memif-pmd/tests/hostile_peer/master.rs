@@ -1,13 +1,17 @@
 //! A master by script.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use memif_os::event::poll_fds;
 use memif_os::seqpacket::{Listener, SocketAddress};
-use memif_ring::message::{AddRing, Direction, Hello, Message, MessageKind, Name, VERSION};
+use memif_ring::message::{
+    AddRegion, AddRing, Direction, Hello, Message, MessageKind, Name, Reason, VERSION,
+};
 
+use super::VICTIM;
 use super::memory::RingFile;
+use super::slave::init;
 use super::wire::Wire;
 use crate::common::PATIENCE;
 
@@ -48,6 +52,12 @@ impl ScriptedListener {
             master.take(next);
         }
         master
+    }
+}
+
+impl AsFd for ScriptedListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -117,4 +127,27 @@ pub(crate) fn hello() -> Hello {
 
 pub(crate) fn connected() -> Message {
     Message::Connected { if_name: Name::new("scripted0").unwrap() }
+}
+
+/// A message of each kind, as a master might send it.
+pub(crate) fn one_of_each() -> [Message; 8] {
+    let if_name = Name::new("any").unwrap();
+    let ring = AddRing {
+        direction: Direction::S2M,
+        index: 0,
+        region: 0,
+        offset: 0,
+        log2_size: 4,
+        private_hdr_size: 0,
+    };
+    [
+        Message::Ack,
+        Message::Hello(hello()),
+        Message::Init(init(VICTIM)),
+        Message::AddRegion(AddRegion { index: 0, size: 4096 }),
+        Message::AddRing(ring),
+        Message::Connect { if_name },
+        Message::Connected { if_name },
+        Message::Disconnect { code: 3, reason: Reason::truncated("enough") },
+    ]
 }

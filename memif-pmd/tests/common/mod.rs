@@ -230,8 +230,11 @@ impl Holdings {
     }
 }
 
-/// Bytes of memory that this process uses.
+/// Bytes of memory that this process uses. None under AddressSanitizer, which keeps what was freed and finds leaks itself.
 pub(crate) fn resident_bytes() -> usize {
+    if cfg!(asan) {
+        return 0;
+    }
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }

@@ -124,6 +124,15 @@ pub enum Error {
     /// The interface has been deleted, or the control plane has ended.
     #[error("the interface has been deleted")]
     Deleted,
+    /// Only a slave asks for connections.
+    #[error("a master does not ask for connections: its slave does")]
+    NotASlave,
+    /// There is a link, or one is on its way.
+    #[error("the interface is connected already, or connecting")]
+    AlreadyConnected,
+    /// A connection could not be begun.
+    #[error(transparent)]
+    Attempt(Disconnect),
     /// The link did not come up in time.
     #[error("no link after {waited:?}{}", .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default())]
     NoLink {
@@ -173,6 +182,9 @@ impl Error {
             }
             Self::Socket(error) => socket_code(error),
             Self::Region(_) | Self::Guard(_) | Self::Pool(_) | Self::NoBurstMemory => ErrorCode::NoMem,
+            Self::NotASlave => ErrorCode::InvalArg,
+            Self::AlreadyConnected => ErrorCode::AlrConn,
+            Self::Attempt(reason) => reason.code(),
             Self::NoSuchQueue { .. } | Self::QueueInUse { .. } => ErrorCode::Qid,
             Self::Deleted => ErrorCode::NoConn,
             Self::NoLink { last, .. } => last.as_ref().map_or(ErrorCode::Disconnected, Disconnect::code),

@@ -1,10 +1,11 @@
 //! One memif interface, as its owner holds it.
 
 use std::fmt;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, RxMode};
+use crate::config::{Config, RxMode, check_reconnect};
 use crate::control::{InterfaceState, Memif, Shared};
 use crate::error::Error;
 use crate::queue::{RxQueue, TxQueue};
@@ -109,6 +110,32 @@ impl Interface {
     /// There is no such queue, or the interface is dead.
     pub fn set_rx_mode(&self, queue: u16, mode: RxMode) -> Result<(), Error> {
         self.shared.lock().set_rx_mode(self.key, queue, mode)
+    }
+
+    /// Has a slave try to reach its master now. The link is up later, or the attempt fails later, if this succeeds.
+    ///
+    /// # Errors
+    /// The interface is a master or dead, has a link or is on its way to one, or nobody listens.
+    pub fn request_connection(&self) -> Result<(), Error> {
+        self.shared.with(|state| state.request_connection(self.key))
+    }
+
+    /// Changes how long a slave waits between attempts, 1 ms to 1 day; `None`: it tries only when it is told to.
+    ///
+    /// # Errors
+    /// The interval is out of range, or the interface is dead.
+    pub fn set_reconnect(&self, interval: Option<Duration>) -> Result<(), Error> {
+        check_reconnect(interval)?;
+        self.shared.with(|state| state.set_reconnect(self.key, interval))
+    }
+
+    /// The number of the eventfd that the peer rings for a receive queue, whoever holds the queue's handle: see
+    /// [`RxQueue::event_fd`]. It is valid for as long as the link is.
+    ///
+    /// # Errors
+    /// There is no such queue, no link, or the interface is dead.
+    pub fn event_fd(&self, queue: u16) -> Result<RawFd, Error> {
+        self.shared.lock().event_fd(self.key, queue)
     }
 
     /// Everything there is to know.

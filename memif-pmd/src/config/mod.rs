@@ -91,6 +91,17 @@ impl fmt::Display for RxMode {
 /// What is called with the events of an interface, on the thread that polls the control plane.
 pub(crate) type EventHandler = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// What the control plane does with the eventfds of receive queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupts {
+    /// Nothing: they are the data threads'.
+    Left,
+    /// Reports them, and empties them first.
+    Taken,
+    /// Reports them for as long as they are readable.
+    Pending,
+}
+
 /// A checked configuration.
 pub(crate) struct Config {
     pub(crate) socket: SocketAddress,
@@ -108,8 +119,9 @@ pub(crate) struct Config {
     pub(crate) packet_memory: Option<PacketMemory>,
     pub(crate) explicit_posting: bool,
     pub(crate) rx_mode: RxMode,
-    pub(crate) reconnect: Duration,
-    pub(crate) notify_interrupts: bool,
+    /// How long a slave waits between attempts; `None`: until it is asked to.
+    pub(crate) reconnect: Option<Duration>,
+    pub(crate) interrupts: Interrupts,
     pub(crate) require_seals: bool,
     pub(crate) socket_access: SocketAccess,
     pub(crate) allowed: Allowed,
@@ -173,8 +185,8 @@ pub struct InterfaceBuilder<'m> {
     packet_memory: Option<PacketMemory>,
     explicit_posting: bool,
     rx_mode: RxMode,
-    reconnect: Duration,
-    notify_interrupts: bool,
+    reconnect: Option<Duration>,
+    interrupts: Interrupts,
     require_seals: bool,
     socket_access: SocketAccess,
     allowed: Allowed,
@@ -200,8 +212,8 @@ impl<'m> InterfaceBuilder<'m> {
             packet_memory: None,
             explicit_posting: false,
             rx_mode: RxMode::Polling,
-            reconnect: Duration::from_secs(2),
-            notify_interrupts: false,
+            reconnect: Some(Duration::from_secs(2)),
+            interrupts: Interrupts::Left,
             require_seals: false,
             socket_access: SocketAccess::default(),
             allowed: Allowed::default(),
@@ -315,9 +327,15 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// How long a slave waits between attempts, 1 ms at least; 2 s by default, as libmemif does.
+    /// How long a slave waits between attempts, 1 ms to 1 day; 2 s by default, as libmemif does.
     pub fn reconnect(mut self, interval: Duration) -> Self {
-        self.reconnect = interval;
+        self.reconnect = Some(interval);
+        self
+    }
+
+    /// Has a slave try once when it is opened, and again only when it is told to ([`Interface::request_connection`]).
+    pub fn reconnect_on_request(mut self) -> Self {
+        self.reconnect = None;
         self
     }
 
@@ -331,7 +349,14 @@ impl<'m> InterfaceBuilder<'m> {
     /// Has the control plane watch the queues' eventfds and report [`Event::Interrupt`], for programs that receive on
     /// its thread. Without it the eventfds are left to the data threads.
     pub fn notify_interrupts(mut self) -> Self {
-        self.notify_interrupts = true;
+        self.interrupts = Interrupts::Taken;
+        self
+    }
+
+    /// As [`InterfaceBuilder::notify_interrupts`], but leaves the eventfd readable, and so reports it again with every
+    /// turn of the control plane, until the receiver calls [`crate::RxQueue::clear_event`].
+    pub fn notify_interrupts_until_cleared(mut self) -> Self {
+        self.interrupts = Interrupts::Pending;
         self
     }
 
@@ -385,8 +410,7 @@ impl<'m> InterfaceBuilder<'m> {
         in_range("number of tx queues", self.tx_queues.into(), 1, MAX_QUEUES.into())?;
         in_range("ring size", self.ring_size.into(), 2, 1 << MAX_LOG2_RING_SIZE)?;
         in_range("buffer size", self.buffer_size.into(), MIN_BUFFER_SIZE.into(), MAX_BUFFER_SIZE.into())?;
-        let reconnect = u64::try_from(self.reconnect.as_millis()).unwrap_or(u64::MAX);
-        in_range("reconnect interval in ms", reconnect, 1, 86_400_000)?;
+        check_reconnect(self.reconnect)?;
         if !self.ring_size.is_power_of_two() {
             return Err(Error::RingSize { got: self.ring_size });
         }
@@ -417,7 +441,7 @@ impl<'m> InterfaceBuilder<'m> {
             explicit_posting: self.explicit_posting,
             rx_mode: self.rx_mode,
             reconnect: self.reconnect,
-            notify_interrupts: self.notify_interrupts,
+            interrupts: self.interrupts,
             require_seals: self.require_seals,
             socket_access: self.socket_access,
             allowed: self.allowed,
@@ -426,6 +450,12 @@ impl<'m> InterfaceBuilder<'m> {
         check_wish(&config)?;
         Ok(config)
     }
+}
+
+pub(crate) fn check_reconnect(interval: Option<Duration>) -> Result<(), Error> {
+    let Some(interval) = interval else { return Ok(()) };
+    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    in_range("reconnect interval in ms", interval, 1, 86_400_000)
 }
 
 pub(crate) fn in_range(what: &'static str, got: u64, min: u64, max: u64) -> Result<(), Error> {

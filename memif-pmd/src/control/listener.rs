@@ -1,7 +1,7 @@
 //! A master's listening socket, shared by its interfaces, and the clients that have not yet said which one they want.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use memif_os::seqpacket::{Listener, SocketAddress, SocketError};
@@ -30,6 +30,8 @@ pub(super) struct Listening {
     /// Clients that have not named an interface, oldest first.
     waiting: VecDeque<RawFd>,
     pub(super) paused_until: Option<Instant>,
+    /// Made by somebody else: it stays when its last interface goes.
+    kept: bool,
 }
 
 impl State {
@@ -44,26 +46,61 @@ impl State {
         }
         let listener = Listener::bind_for(&config.socket, BACKLOG, config.socket_access)?;
         let interfaces = HashMap::from([(config.id, key)]);
-        let listening = Listening { listener, interfaces, waiting: VecDeque::new(), paused_until: None };
-        self.listeners.insert(config.socket.clone(), listening);
-        self.watch_listener(&config.socket).inspect_err(|_| {
-            self.listeners.remove(&config.socket);
+        let listening =
+            Listening { listener, interfaces, waiting: VecDeque::new(), paused_until: None, kept: false };
+        self.add_listener(&config.socket, listening)
+    }
+
+    /// Takes a listening socket that somebody else made, for all masters on this address.
+    pub(super) fn keep_listener(&mut self, address: &SocketAddress, fd: OwnedFd) -> Result<(), Error> {
+        if self.closed {
+            return Err(Error::Deleted);
+        }
+        if self.listeners.contains_key(address) {
+            return Err(SocketError::InUse { address: address.clone() }.into());
+        }
+        let (listener, interfaces) = (Listener::from_fd(fd)?, HashMap::new());
+        let listening =
+            Listening { listener, interfaces, waiting: VecDeque::new(), paused_until: None, kept: true };
+        self.add_listener(address, listening)
+    }
+
+    fn add_listener(&mut self, address: &SocketAddress, listening: Listening) -> Result<(), Error> {
+        self.listeners.insert(address.clone(), listening);
+        self.watch_listener(address).inspect_err(|_| {
+            self.listeners.remove(address);
         })
+    }
+
+    /// The listening socket's descriptor.
+    pub(super) fn listener_fd(&self, address: &SocketAddress) -> Option<RawFd> {
+        self.listeners.get(address).map(|listening| listening.listener.as_fd().as_raw_fd())
     }
 
     /// Takes an interface off its listener, which goes with the last.
     pub(super) fn stop_listening(&mut self, config: &Config) {
         let Some(listening) = self.listeners.get_mut(&config.socket) else { return };
         listening.interfaces.remove(&config.id);
-        if !listening.interfaces.is_empty() {
-            return;
+        if listening.interfaces.is_empty() && !listening.kept {
+            self.close_listener(&config.socket);
         }
+    }
+
+    fn close_listener(&mut self, address: &SocketAddress) {
+        let Some(listening) = self.listeners.get_mut(address) else { return };
         for fd in std::mem::take(&mut listening.waiting) {
             self.hang_up(fd, Disconnect::Local("the listener was closed"));
         }
-        if let Some(listening) = self.listeners.remove(&config.socket) {
+        if let Some(listening) = self.listeners.remove(address)
+            && listening.paused_until.is_none()
+        {
             self.unwatch(listening.listener.as_fd());
         }
+    }
+
+    pub(super) fn close_kept_listeners(&mut self) {
+        let addresses: Vec<_> = self.listeners.keys().cloned().collect();
+        addresses.iter().for_each(|address| self.close_listener(address));
     }
 
     /// The interface with this id.

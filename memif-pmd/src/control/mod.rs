@@ -5,6 +5,7 @@
 //! ([`Memif::with_registry`], [`Memif::handle_fd`]). All forms drive the same state, one event at a time under one lock
 //! that data threads never take; events are reported after it is released.
 
+mod attempt;
 mod connection;
 mod listener;
 mod rate_limit;
@@ -12,13 +13,14 @@ mod state;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use memif_os::event::{Epoll, Event as Ready, EventFd, Interest};
+use memif_os::seqpacket::SocketAddress;
 use memif_ring::fault::{FaultKind, PeerFault};
 
 use crate::config::InterfaceBuilder;
@@ -157,6 +159,10 @@ impl Shared {
 
     fn poll(&self, timeout: Option<Duration>) -> Result<Polled, Error> {
         let Some(epoll) = &self.epoll else { return Ok(Polled::TimedOut) };
+        // Acquire: pairs with the Release in `shut_down`
+        if self.stop.load(Ordering::Acquire) {
+            return Ok(Polled::Cancelled);
+        }
         if self.cancel.swap(false, Ordering::AcqRel) {
             return Ok(Polled::Cancelled);
         }
@@ -170,6 +176,12 @@ impl Shared {
             return Ok(Polled::Cancelled);
         }
         Ok(if count == 0 { Polled::TimedOut } else { Polled::Handled(count) })
+    }
+
+    fn shut_down(&self) {
+        // the waker of our own epoll stays in it: it is what ends a poll that still runs
+        let keep_waker = self.epoll.is_some();
+        self.with(|state| state.shut_down(keep_waker));
     }
 
     fn handle_fd(&self, fd: RawFd) {
@@ -322,6 +334,31 @@ impl Memif {
         &self.shared.reports.waker
     }
 
+    /// Has the masters on `socket` accept from a listening socket that somebody else made, such as systemd. It stays, also
+    /// without interfaces, until [`Memif::shut_down`]; its socket file is left alone.
+    ///
+    /// # Errors
+    /// The descriptor is no listening `SOCK_SEQPACKET` socket, or there is a listener on this address.
+    pub fn set_listener(&self, socket: &str, fd: OwnedFd) -> Result<(), Error> {
+        let address = SocketAddress::new(socket)?;
+        self.shared.with(|state| state.keep_listener(&address, fd))
+    }
+
+    /// The listening socket of the masters on `socket`; it stays open for as long as there are any.
+    #[must_use]
+    pub fn listener_fd(&self, socket: &str) -> Option<RawFd> {
+        let address = SocketAddress::new(socket).ok()?;
+        self.shared.lock().listener_fd(&address)
+    }
+
+    /// Ends all links, closes all sockets and leaves the interfaces dead, as dropping it does: for those who share it, or
+    /// are in one of its event handlers. A running [`Memif::poll`] returns [`Polled::Cancelled`].
+    pub fn shut_down(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.waker().cancel();
+        self.shared.shut_down();
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -348,7 +385,7 @@ impl Drop for Memif {
                 let _ = thread.join(); // it has nothing to tell
             }
         }
-        self.shared.with(State::shut_down);
+        self.shared.shut_down();
     }
 }
 

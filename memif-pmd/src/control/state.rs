@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memif_os::event::TimerFd;
-use memif_os::seqpacket::{Channel, SocketAddress};
+use memif_os::seqpacket::SocketAddress;
 use memif_ring::fault::PeerFault;
 use memif_ring::message::Name;
 
@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::listener::Listening;
 use super::rate_limit::RateLimit;
 use super::{Event, FdRegistry, Reports};
-use crate::config::{Config, EventHandler, Role, RxMode};
+use crate::config::{Config, EventHandler, Interrupts, Role, RxMode};
 use crate::error::{Disconnect, Error};
 use crate::link::{Attached, Link, LinkRing, RxLink, TxLink, rx_direction, tx_direction};
 use crate::queue::Slot;
@@ -45,7 +45,7 @@ pub(crate) struct InterfaceState {
     pub(crate) connection: Option<RawFd>,
     link: Option<Arc<Link>>,
     /// When a slave without a connection tries next.
-    retry_at: Option<Instant>,
+    pub(super) retry_at: Option<Instant>,
     peer_name: Name,
     peer_app_name: Name,
     connects: u64,
@@ -133,7 +133,7 @@ pub(crate) struct State {
     timer: TimerFd,
     notices: Vec<Notice>,
     next_key: u64,
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 impl State {
@@ -213,12 +213,19 @@ impl State {
         }
     }
 
-    pub(super) fn shut_down(&mut self) {
+    /// Ends everything, once.
+    pub(super) fn shut_down(&mut self, keep_waker: bool) {
+        if self.closed {
+            return;
+        }
         self.closed = true;
         let keys: Vec<_> = self.interfaces.keys().copied().collect();
         keys.into_iter().for_each(|key| self.delete(key));
+        self.close_kept_listeners();
         self.registry.unwatch(self.timer.as_fd());
-        self.registry.unwatch(self.reports.waker.as_fd());
+        if !keep_waker {
+            self.registry.unwatch(self.reports.waker.as_fd());
+        }
         self.sources.clear();
     }
 
@@ -274,7 +281,9 @@ impl State {
         let Some(interface) = self.interfaces.get(&owner) else { return };
         let direction = rx_direction(interface.config.role);
         if let Some(ring) = interface.link.as_ref().and_then(|link| link.ring(direction, queue)) {
-            let _ = ring.event.drain(); // before the handler receives, so that no ring is lost
+            if interface.config.interrupts == Interrupts::Taken {
+                let _ = ring.event.drain(); // before the handler receives, so that no ring is lost
+            }
             self.notify(owner, Event::Interrupt { queue });
         }
     }
@@ -311,28 +320,6 @@ impl State {
             self.connect(key);
         }
         self.resume_listeners(now);
-    }
-
-    /// A slave tries to reach its master.
-    fn connect(&mut self, key: u64) {
-        let Some(interface) = self.interfaces.get_mut(&key) else { return };
-        interface.retry_at = None;
-        let attempt = Channel::connect(&interface.config.socket)
-            .map_err(|error| Disconnect::Failed(error.to_string()))
-            .and_then(|channel| Connection::to_master(channel, key, &interface.config))
-            .and_then(|connection| self.add_connection(connection));
-        let Some(interface) = self.interfaces.get_mut(&key) else { return };
-        match attempt {
-            Ok(fd) => interface.connection = Some(fd),
-            Err(reason) => {
-                interface.retry_at = Some(Instant::now() + interface.config.reconnect);
-                let repeated = interface.last_disconnect.as_ref() == Some(&reason);
-                interface.last_disconnect = Some(reason.clone());
-                if !repeated {
-                    self.notify(key, Event::ConnectFailed(reason));
-                }
-            }
-        }
     }
 
     pub(super) fn add_connection(&mut self, connection: Connection) -> Result<RawFd, Disconnect> {
@@ -386,7 +373,7 @@ impl State {
                 tracing::warn!(%interface, region, suppressed, "the peer's memory is not sealed against shrinking");
             }
         }
-        if interface.config.notify_interrupts {
+        if interface.config.interrupts != Interrupts::Left {
             let direction = rx_direction(interface.config.role);
             for ring in link.rings.iter().filter(|ring| ring.direction == direction) {
                 self.watch(ring.event.as_fd(), Source::Interrupt { owner: key, queue: ring.index })?;
@@ -409,10 +396,10 @@ impl State {
         interface.peer_app_name = Name::from_field([0; 32]);
         interface.last_disconnect = Some(reason.clone());
         if interface.config.role == Role::Slave {
-            interface.retry_at = Some(Instant::now() + interface.config.reconnect);
+            interface.retry_at = interface.config.reconnect.map(|interval| Instant::now() + interval);
         }
         tracing::debug!(interface = %interface.config.name, %reason, "link down");
-        let watched = interface.config.notify_interrupts;
+        let watched = interface.config.interrupts != Interrupts::Left;
         let Some(link) = link else {
             return self.notify(key, Event::ConnectFailed(reason));
         };
@@ -426,7 +413,7 @@ impl State {
         self.notify(key, Event::Disconnected(reason));
     }
 
-    fn notify(&mut self, key: u64, event: Event) {
+    pub(super) fn notify(&mut self, key: u64, event: Event) {
         if let Some(interface) = self.interfaces.get(&key) {
             self.notices.push(Notice { handler: interface.config.on_event.clone(), event });
         }
@@ -441,6 +428,22 @@ impl State {
         let ring = || interface.link.as_ref().and_then(|link| link.ring(direction, queue));
         interface.rx_slot(queue).ok_or(no_queue)?.change_mode(mode, ring);
         Ok(())
+    }
+
+    /// The number of the eventfd that wakes a receive queue.
+    pub(crate) fn event_fd(&self, key: u64, queue: u16) -> Result<RawFd, Error> {
+        let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
+        let count = interface.config.rx_queues;
+        interface.rx_slot(queue).ok_or(Error::NoSuchQueue { direction: "rx", index: queue, count })?;
+        let no_link = || Error::NoLink { waited: Duration::ZERO, last: interface.last_disconnect.clone() };
+        let link = interface.link.as_ref().ok_or_else(no_link)?;
+        let ring = link.ring(rx_direction(interface.config.role), queue);
+        let count = u16::try_from(link.rings.len()).unwrap_or(u16::MAX);
+        ring.map(|ring| ring.event.as_fd().as_raw_fd()).ok_or(Error::NoSuchQueue {
+            direction: "rx",
+            index: queue,
+            count,
+        })
     }
 
     pub(crate) fn details(&self, key: u64) -> Result<Details, Error> {

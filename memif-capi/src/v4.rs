@@ -1,0 +1,312 @@
+//! The exported functions of libmemif 4.0; `libmemif.h` says what they do.
+//!
+//! # Safety
+//! For all of them: a pointer that is not NULL points to what the header says, for as long as the call, and an array has
+//! as many elements as the count next to it. Handles may be anything.
+#![allow(unsafe_code)] // exported to C, which passes pointers
+#![allow(clippy::missing_safety_doc, reason = "said once for all of them above")]
+
+use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::time::Duration;
+
+use libc::{itimerspec, ssize_t};
+use memif_pmd::{DEFAULT_SOCKET, Error, RxMode};
+
+use crate::abi::{
+    ConnArgs, ConnectionUpdate, Details, Handle, OnInterrupt, RX_MODE_INTERRUPT, RX_MODE_POLLING, SocketArgs,
+};
+use crate::callback::{Callbacks, CallerLoop, Context};
+use crate::code::{Code, Outcome, text_v4};
+use crate::conn::{Conn, Wish};
+use crate::details;
+use crate::raw::{Allocator, Record, as_char, char_text, read, slice_mut, text, write};
+use crate::socket::{Socket, cancel_poll, find_fd};
+
+/// `memif_get_version`: the protocol's version, 2.0.
+const VERSION: u16 = 0x0200;
+/// What a program is called that gives no name.
+const DEFAULT_APP_NAME: &[u8] = b"libmemif-app";
+
+/// Runs a call of C: what it comes to as a code of 4.0. A panic, of which there should be none, ends here.
+#[inline(always)]
+fn call(body: impl FnOnce() -> Outcome) -> c_int {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => Code::Success.v4(),
+        Ok(Err(code)) => code.v4(),
+        Err(_) => Code::Syscall.v4(),
+    }
+}
+
+/// As [`call`], for functions that return a value.
+fn value<T>(otherwise: T, body: impl FnOnce() -> Result<T, Code>) -> T {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => value,
+        Ok(Err(_)) | Err(_) => otherwise,
+    }
+}
+
+/// `memif_get_version`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_get_version() -> u16 {
+    VERSION
+}
+
+/// `memif_get_version_str`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_get_version_str() -> *const c_char {
+    c"2.0".as_ptr()
+}
+
+/// `memif_strerror`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_strerror(err_code: c_int) -> *mut c_char {
+    as_char(text_v4(err_code))
+}
+
+/// `memif_create_socket`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_create_socket(
+    sock: *mut Handle,
+    args: *mut SocketArgs,
+    private_ctx: *mut c_void,
+) -> c_int {
+    call(|| {
+        if sock.is_null() {
+            return Err(Code::InvalArg);
+        }
+        // SAFETY: the caller's promise.
+        let args = unsafe { read(args) }?;
+        let interval = interval_of(&args.connection_request_timer)?;
+        path_of(&args)?;
+        let record = Record::new(args, Allocator { alloc: args.alloc, free: args.free })?;
+        let context = Context(private_ctx);
+        let socket = Socket::create(Some(record), |id, failed| {
+            args.on_control_fd_update.map(|update| CallerLoop::v4(update, context, id, failed))
+        })?;
+        socket.set_reconnect(interval);
+        // SAFETY: the caller's promise.
+        unsafe { write(sock, socket.handle()) }
+    })
+}
+
+/// `memif_delete_socket`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_delete_socket(sock: *mut Handle) -> c_int {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let handle = unsafe { read(sock) }?;
+        Socket::find(handle)?.delete()?;
+        // SAFETY: the caller's promise.
+        unsafe { write(sock, ptr::null_mut()) }
+    })
+}
+
+/// `memif_get_socket_path`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_get_socket_path(sock: Handle) -> *const c_char {
+    value(ptr::null(), || {
+        let socket = Socket::find(sock)?;
+        socket.args().map(|args| args.path.as_ptr()).ok_or(Code::InvalArg)
+    })
+}
+
+/// `memif_get_socket_handle`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_get_socket_handle(conn: Handle) -> Handle {
+    value(ptr::null_mut(), || Ok(Conn::find(conn)?.socket.handle()))
+}
+
+/// `memif_get_listener_fd`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_get_listener_fd(sock: Handle) -> c_int {
+    value(-1, || {
+        let socket = Socket::find(sock)?;
+        let path = path_of(socket.args().ok_or(Code::InvalArg)?)?;
+        socket.listener_fd(&path).ok_or(Code::NoFile)
+    })
+}
+
+/// `memif_set_listener_fd`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_set_listener_fd(sock: Handle, fd: c_int) -> c_int {
+    call(|| {
+        let socket = Socket::find(sock)?;
+        let path = path_of(socket.args().ok_or(Code::InvalArg)?)?;
+        if fd < 0 {
+            return Err(Code::InvalArg);
+        }
+        // SAFETY: not -1, and used for this call alone, which copies it: whatever the number stands for, or nothing, it is
+        // only asked what it is.
+        socket.set_listener_fd(&path, unsafe { BorrowedFd::borrow_raw(fd) })
+    })
+}
+
+/// `memif_set_connection_request_timer`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_set_connection_request_timer(sock: Handle, timer: itimerspec) -> c_int {
+    call(|| {
+        let socket = Socket::find(sock)?;
+        socket.set_reconnect(interval_of(&timer)?);
+        Ok(())
+    })
+}
+
+/// `memif_create`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_create(
+    conn: *mut Handle,
+    args: *mut ConnArgs,
+    on_connect: Option<ConnectionUpdate>,
+    on_disconnect: Option<ConnectionUpdate>,
+    on_interrupt: Option<OnInterrupt>,
+    private_ctx: *mut c_void,
+) -> c_int {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (taken, args) = unsafe { (read(conn)?, read(args)?) };
+        if !taken.is_null() {
+            return Err(Code::Conn);
+        }
+        let socket = Socket::find(args.socket)?;
+        let socket_args = socket.args().ok_or(Code::InvalArg)?;
+        let app_name = char_text(&socket_args.app_name);
+        let wish = Wish {
+            path: path_of(socket_args)?,
+            app_name: if app_name.is_empty() { DEFAULT_APP_NAME } else { &app_name },
+            name: text(&args.interface_name),
+            secret: args.secret,
+            id: args.interface_id,
+            is_master: args.is_master != 0,
+            mode: args.mode,
+            s2m_rings: args.num_s2m_rings,
+            m2s_rings: args.num_m2s_rings,
+            log2_ring_size: args.log2_ring_size,
+            buffer_size: args.buffer_size,
+        };
+        let allocator = Allocator { alloc: socket_args.alloc, free: socket_args.free };
+        let callbacks = Callbacks { on_connect, on_disconnect, on_interrupt, context: Context(private_ctx) };
+        let made = Conn::create(&socket, &wish, allocator, callbacks)?;
+        // SAFETY: the caller's promise.
+        unsafe { write(conn, made.handle()) }
+    })
+}
+
+/// `memif_delete`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_delete(conn: *mut Handle) -> c_int {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let handle = unsafe { read(conn) }?;
+        Conn::find(handle)?.delete()?;
+        // SAFETY: the caller's promise.
+        unsafe { write(conn, ptr::null_mut()) }
+    })
+}
+
+/// `memif_request_connection`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_request_connection(conn: Handle) -> c_int {
+    call(|| {
+        let conn = Conn::find(conn)?;
+        match conn.interface()?.request_connection() {
+            Err(Error::Socket(_)) => Err(Code::ConnRefused),
+            outcome => conn.socket.checked(outcome),
+        }
+    })
+}
+
+/// `memif_control_fd_handler`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_control_fd_handler(ptr: *mut c_void, _events: c_int) -> c_int {
+    call(|| {
+        let (socket, fd) = find_fd(ptr)?;
+        socket.handle_fd(fd);
+        Ok(())
+    })
+}
+
+/// `memif_poll_event`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_poll_event(sock: Handle, timeout: c_int) -> c_int {
+    call(|| Socket::find(sock)?.poll(timeout))
+}
+
+/// `memif_cancel_poll_event`: safe in a signal handler.
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_cancel_poll_event(sock: Handle) -> c_int {
+    call(|| cancel_poll(sock))
+}
+
+/// `memif_set_rx_mode`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_set_rx_mode(conn: Handle, rx_mode: c_int, qid: u16) -> c_int {
+    call(|| {
+        let mode = match rx_mode {
+            RX_MODE_INTERRUPT => RxMode::Interrupt,
+            RX_MODE_POLLING => RxMode::Polling,
+            _ => return Err(Code::InvalArg),
+        };
+        Ok(Conn::find(conn)?.interface()?.set_rx_mode(qid, mode)?)
+    })
+}
+
+/// `memif_get_queue_efd`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_get_queue_efd(conn: Handle, qid: u16, efd: *mut c_int) -> c_int {
+    call(|| {
+        let conn = Conn::find(conn)?;
+        if efd.is_null() {
+            return Err(Code::InvalArg);
+        }
+        let fd = match conn.interface()?.event_fd(qid) {
+            Err(Error::NoLink { .. }) => return Err(Code::Disconnected),
+            other => other?,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { write(efd, fd) }
+    })
+}
+
+/// `memif_get_details`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_get_details(
+    conn: Handle,
+    md: *mut Details,
+    buf: *mut c_char,
+    buflen: ssize_t,
+) -> c_int {
+    call(|| {
+        let conn = Conn::find(conn)?;
+        let len = usize::try_from(buflen).map_err(|_| Code::InvalArg)?;
+        if md.is_null() {
+            return Err(Code::InvalArg);
+        }
+        // SAFETY: the caller's promise; char and u8 are alike.
+        let buffer = unsafe { slice_mut(buf.cast::<u8>(), len) }?;
+        let (details, fits) = details::pack(&conn, buffer)?;
+        // SAFETY: the caller's promise.
+        unsafe { write(md, details) }?;
+        if fits { Ok(()) } else { Err(Code::NobufDet) }
+    })
+}
+
+/// The path that a socket's arguments name.
+fn path_of(args: &SocketArgs) -> Result<String, Code> {
+    match char_text(&args.path) {
+        path if path.is_empty() => Ok(DEFAULT_SOCKET.into()),
+        path => String::from_utf8(path).map_err(|_| Code::InvalArg),
+    }
+}
+
+/// The interval of a timer. When it begins is not asked for: a slave tries at once.
+fn interval_of(timer: &itimerspec) -> Result<Duration, Code> {
+    let seconds = u64::try_from(timer.it_interval.tv_sec).map_err(|_| Code::InvalArg)?;
+    let nanos = u32::try_from(timer.it_interval.tv_nsec).map_err(|_| Code::InvalArg)?;
+    if nanos >= 1_000_000_000 {
+        return Err(Code::InvalArg);
+    }
+    Ok(Duration::new(seconds, nanos))
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use memif_pmd::{Event, Interface, InterfaceBuilder, Mode, RxMode, RxQueue, TxQueue};
 
 use crate::callback::{Callbacks, in_fd_callback};
-use crate::cell::{Cells, Queue};
+use crate::cell::{Cells, Traits};
 use crate::code::{Code, Outcome};
 use crate::handle::{Id, Kind, Table};
 use crate::raw::{Allocator, Record, text};
@@ -48,9 +48,6 @@ pub(crate) struct Conn {
     interface: Mutex<Option<Arc<Interface>>>,
     /// As the program gave it, in memory of its own allocator.
     pub(crate) secret: Record<[u8; 24]>,
-    pub(crate) is_master: bool,
-    /// Bytes of a buffer that we asked for.
-    pub(crate) buffer_size: u16,
     deleting: AtomicBool,
 }
 
@@ -97,16 +94,15 @@ impl Conn {
         let ready = Arc::new(Mutex::new(()));
         let guard = lock(&ready);
         let builder = builder.on_event(tell(id, callbacks, Arc::clone(&ready)));
-        let interface = socket.checked(builder.open())?;
-        place.rx.fill(id.generation, (0..interface.rx_count()).map(|index| interface.rx(index)))?;
-        place.tx.fill(id.generation, (0..interface.tx_count()).map(|index| interface.tx(index)))?;
+        let interface = socket.checked(builder.explicit_posting().open())?;
+        let traits = Traits { is_master: wish.is_master, buffer_size: wish.buffer_size() };
+        place.rx.fill(id.generation, traits, (0..interface.rx_count()).map(|index| interface.rx(index)))?;
+        place.tx.fill(id.generation, traits, (0..interface.tx_count()).map(|index| interface.tx(index)))?;
         let conn = Arc::new(Self {
             id,
             socket: Arc::clone(socket),
             interface: Mutex::new(Some(Arc::new(interface))),
             secret,
-            is_master: wish.is_master,
-            buffer_size: wish.buffer_size(),
             deleting: AtomicBool::new(false),
         });
         *lock(&place.conn) = Some(Arc::clone(&conn));
@@ -169,7 +165,13 @@ fn tell(id: Id, callbacks: Callbacks, ready: Arc<Mutex<()>>) -> impl Fn(&Event) 
                 drop(lock(&ready));
                 callbacks.connected(conn);
             }
-            Event::Disconnected(_) => callbacks.disconnected(conn),
+            Event::Disconnected(_) => {
+                callbacks.disconnected(conn);
+                if let Some(place) = CONNS.find(id) {
+                    place.rx.unlink(id.generation);
+                    place.tx.unlink(id.generation);
+                }
+            }
             Event::Interrupt { queue } => callbacks.interrupted(conn, *queue),
             _ => {}
         }
@@ -214,16 +216,4 @@ fn name(bytes: &[u8]) -> String {
     let mut name = String::from_utf8_lossy(bytes).into_owned();
     name.truncate(name.floor_char_boundary(MAX_NAME_LEN));
     name
-}
-
-impl Queue for RxQueue {
-    fn holds_buffers(&mut self) -> bool {
-        false
-    }
-}
-
-impl Queue for TxQueue {
-    fn holds_buffers(&mut self) -> bool {
-        false
-    }
 }

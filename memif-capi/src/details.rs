@@ -1,6 +1,5 @@
 //! `memif_get_details` of 4.0: everything there is to know, packed into the caller's buffer.
 
-use std::ffi::c_int;
 use std::ptr;
 
 use memif_pmd::{Disconnect, Role, RxMode};
@@ -63,9 +62,9 @@ fn count(len: usize) -> u8 {
 fn region(found: &memif_pmd::RegionDetails) -> RegionDetails {
     RegionDetails {
         index: u8::try_from(found.index).unwrap_or(u8::MAX),
-        addr: ptr::null_mut(),
+        addr: ptr::with_exposed_provenance_mut(found.address),
         size: u32::try_from(found.size).unwrap_or(u32::MAX),
-        fd: -1 as c_int,
+        fd: found.fd.unwrap_or(-1),
         is_external: 0,
     }
 }

@@ -12,7 +12,7 @@
 //! | `handle`, `cell` | handles, the tables behind them, and where queues live |
 //! | `socket`, `conn` | what the handles stand for |
 //! | `callback`, `raw` | calls into the C program, and memory that it owns |
-//! | [`v4`], `details` | the exported functions of 4.0 |
+//! | [`v4`], `details`, `data` | the exported functions of 4.0 |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a handle takes 64 bits");
@@ -22,6 +22,7 @@ mod callback;
 mod cell;
 pub mod code;
 mod conn;
+mod data;
 mod details;
 mod handle;
 mod raw;

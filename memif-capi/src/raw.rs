@@ -16,8 +16,11 @@ use crate::code::Code;
 /// # Safety
 /// A `pointer` that is not NULL points to a `T` that may be read.
 pub(crate) unsafe fn read<T: Copy>(pointer: *const T) -> Result<T, Code> {
+    if pointer.is_null() {
+        return Err(Code::InvalArg);
+    }
     // SAFETY: not NULL, and then the caller vouches for it; unaligned, as C may have packed it.
-    if pointer.is_null() { Err(Code::InvalArg) } else { Ok(unsafe { pointer.read_unaligned() }) }
+    Ok(unsafe { pointer.read_unaligned() })
 }
 
 /// Writes `value` to where `pointer` points; an error for NULL.
@@ -81,12 +84,9 @@ impl<T: Copy> Record<T> {
     /// Allocates with the program's function; an error when it gives nothing, or nothing that could hold a `T`.
     pub(crate) fn new(value: T, allocator: Allocator) -> Result<Self, Code> {
         let size: size_t = size_of::<T>();
+        let alloc = allocator.alloc.unwrap_or(libc::malloc);
         // SAFETY: the program vouches for its function, as it would for malloc; libc's takes any size.
-        let memory: *mut c_void = match allocator.alloc {
-            Some(alloc) => unsafe { alloc(size) },
-            // SAFETY: as above.
-            None => unsafe { libc::malloc(size) },
-        };
+        let memory: *mut c_void = unsafe { alloc(size) };
         let place = NonNull::new(memory.cast::<T>()).ok_or(Code::NoMem)?;
         let record = Self { value: place, free: allocator.free };
         if !place.is_aligned() {
@@ -107,12 +107,9 @@ impl<T: Copy> Record<T> {
 impl<T> Drop for Record<T> {
     fn drop(&mut self) {
         let memory = self.value.as_ptr().cast();
+        let free = self.free.unwrap_or(libc::free);
         // SAFETY: the memory came from the allocator that this function belongs to, and is not used any more.
-        match self.free {
-            Some(free) => unsafe { free(memory) },
-            // SAFETY: as above.
-            None => unsafe { libc::free(memory) },
-        }
+        unsafe { free(memory) };
     }
 }
 

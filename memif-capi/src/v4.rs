@@ -7,6 +7,7 @@
 #![allow(clippy::missing_safety_doc, reason = "said once for all of them above")]
 
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -16,11 +17,13 @@ use libc::{itimerspec, ssize_t};
 use memif_pmd::{DEFAULT_SOCKET, Error, RxMode};
 
 use crate::abi::{
-    ConnArgs, ConnectionUpdate, Details, Handle, OnInterrupt, RX_MODE_INTERRUPT, RX_MODE_POLLING, SocketArgs,
+    Buffer, ConnArgs, ConnectionUpdate, Details, Handle, OnInterrupt, RX_MODE_INTERRUPT, RX_MODE_POLLING,
+    SocketArgs,
 };
 use crate::callback::{Callbacks, CallerLoop, Context};
 use crate::code::{Code, Outcome, text_v4};
 use crate::conn::{Conn, Wish};
+use crate::data::{self, Moved};
 use crate::details;
 use crate::raw::{Allocator, Record, as_char, char_text, read, slice_mut, text, write};
 use crate::socket::{Socket, cancel_poll, find_fd};
@@ -290,6 +293,132 @@ pub unsafe extern "C" fn memif_get_details(
         // SAFETY: the caller's promise.
         unsafe { write(md, details) }?;
         if fits { Ok(()) } else { Err(Code::NobufDet) }
+    })
+}
+
+/// Ends a data call: says how much was moved, and why not more.
+///
+/// # Safety
+/// `out` points to a number that may be written.
+#[inline(always)]
+unsafe fn report(out: *mut u16, moved: Result<Moved, Code>) -> Outcome {
+    let (count, outcome) = moved.unwrap_or_else(|code| (0, Err(code)));
+    // SAFETY: the caller's promise.
+    unsafe { write(out, count) }?;
+    outcome
+}
+
+/// `memif_buffer_alloc`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_buffer_alloc(
+    conn: Handle,
+    qid: u16,
+    bufs: *mut Buffer,
+    count: u16,
+    count_out: *mut u16,
+    size: u16,
+) -> c_int {
+    call(|| {
+        let room = data::alloc_room(conn, qid, count, size)?;
+        if count_out.is_null() {
+            return Err(Code::InvalArg);
+        }
+        // SAFETY: the caller's promise; the header says how many entries may be written.
+        let bufs = unsafe { slice_mut(bufs.cast::<MaybeUninit<Buffer>>(), room) }?;
+        // SAFETY: the caller's promise.
+        unsafe { report(count_out, data::alloc(conn, qid, bufs, count, size)) }
+    })
+}
+
+/// `memif_buffer_enq_tx`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_buffer_enq_tx(
+    conn: Handle,
+    qid: u16,
+    bufs: *mut Buffer,
+    count: u16,
+    count_out: *mut u16,
+) -> c_int {
+    call(|| {
+        drop(data::tx(conn, qid)?);
+        if count_out.is_null() {
+            return Err(Code::InvalArg);
+        }
+        // SAFETY: the caller's promise.
+        let bufs = unsafe { slice_mut(bufs, count.into()) }?;
+        // SAFETY: the caller's promise.
+        unsafe { report(count_out, data::enq_tx(conn, qid, bufs)) }
+    })
+}
+
+/// `memif_buffer_requeue`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_buffer_requeue(conn: Handle, buf_a: *mut Buffer, buf_b: *mut Buffer) -> c_int {
+    call(|| {
+        // SAFETY: the caller's promise.
+        let (mut a, mut b) = unsafe { (read(buf_a)?, read(buf_b)?) };
+        data::requeue(conn, &mut a, &mut b)?;
+        // SAFETY: the caller's promise; one and the same buffer is written twice, which does no harm.
+        unsafe {
+            write(buf_a, a)?;
+            write(buf_b, b)
+        }
+    })
+}
+
+/// `memif_set_next_free_buffer`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_set_next_free_buffer(conn: Handle, qid: u16, buf: *mut Buffer) -> c_int {
+    call(|| {
+        drop(data::tx(conn, qid)?);
+        // SAFETY: the caller's promise.
+        data::set_next_free(conn, qid, &unsafe { read(buf) }?)
+    })
+}
+
+/// `memif_refill_queue`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_refill_queue(conn: Handle, qid: u16, count: u16, headroom: u16) -> c_int {
+    call(|| data::refill(conn, qid, count, headroom))
+}
+
+/// `memif_tx_burst`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_tx_burst(
+    conn: Handle,
+    qid: u16,
+    bufs: *mut Buffer,
+    count: u16,
+    tx: *mut u16,
+) -> c_int {
+    call(|| {
+        if tx.is_null() || (bufs.is_null() && count > 0) {
+            return data::tx(conn, qid).and(Err(Code::InvalArg));
+        }
+        // SAFETY: the caller's promise.
+        let bufs = unsafe { slice_mut(bufs, count.into()) }?;
+        // SAFETY: the caller's promise.
+        unsafe { report(tx, data::tx_burst(conn, qid, bufs)) }
+    })
+}
+
+/// `memif_rx_burst`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn memif_rx_burst(
+    conn: Handle,
+    qid: u16,
+    bufs: *mut Buffer,
+    count: u16,
+    rx: *mut u16,
+) -> c_int {
+    call(|| {
+        if rx.is_null() || (bufs.is_null() && count > 0) {
+            return data::rx(conn, qid).and(Err(Code::InvalArg));
+        }
+        // SAFETY: the caller's promise.
+        let bufs = unsafe { slice_mut(bufs.cast::<MaybeUninit<Buffer>>(), count.into()) }?;
+        // SAFETY: the caller's promise.
+        unsafe { report(rx, data::rx_burst(conn, qid, bufs)) }
     })
 }
 

@@ -4,18 +4,15 @@
 
 mod common;
 
-use std::ffi::{CStr, c_int, c_void};
-use std::ptr;
-
-use common::{Links, Loop, conn_args, socket_args, until_up};
-use memif::abi::Handle;
-use memif::v4::*;
+use common::{Pair, delete};
 
 #[test]
-fn a_link_comes_and_goes() {
-    let (master, slave) = (Links::default(), Links::default());
-    let pair = common::Pair::new(&master, &slave);
-    until_up(&pair, &master, &slave);
-    pair.delete();
-    assert_eq!((master.downs(), slave.downs()), (1, 1));
+fn links_come_and_go() {
+    let mut pair = Pair::new();
+    delete(&mut pair.slave);
+    assert_eq!(pair.told[1].downs(), 1);
+    pair.until("end", || pair.told[0].downs() == 1);
+    let mut args = common::conn_args(pair.sockets[1], false);
+    pair.slave = common::make_conn(&mut args, &pair.told[1]);
+    pair.connect(2);
 }

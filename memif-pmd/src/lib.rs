@@ -58,6 +58,6 @@ pub use memif_ring::message::Mode;
 pub use memif_ring::shm::Span;
 pub use packet::Burst;
 pub use packet_memory::PacketMemory;
-pub use queue::{Peeked, Pieces, Reservation, RxQueue, TxQueue};
+pub use queue::{Filled, Peeked, Pieces, Reservation, RxQueue, SlotBuffer, Taken, TxQueue};
 pub use stats::{Details, QueueDetails, QueueStats, RegionDetails, RingDetails};
 pub use worker::{Idle, Queues, Running, Stop, WorkerStats, Workers, ctrl_c, forward, forward_in_place};

@@ -10,7 +10,7 @@ use crate::burst::{Outlet, PacketSink, PacketSource, Tally, gather, place, take}
 use crate::cursor::{distance, within};
 use crate::fault::{DropReason, PeerFault};
 use crate::layout::Desc;
-use crate::places::{Buffers, PlaceTable, View};
+use crate::places::{Buffers, Place, PlaceTable, View};
 use crate::region::RegionMap;
 use crate::shm::{RingMemory, Span};
 
@@ -154,6 +154,19 @@ impl<R: RingMemory, T: PlaceTable> HeadSender<R, T> {
             )
     }
 
+    /// The place of the `ahead`-th free slot's buffer, to be exchanged for another one's; `None` unless it is known to be
+    /// free. Whoever writes to it sees to it that no buffer is in two slots.
+    pub fn place_mut(&mut self, ahead: u16) -> Option<&mut Place> {
+        let index = self.head.wrapping_add(ahead);
+        if ahead < self.known_free() { self.buffers.place_mut(index, self.ring.mask()) } else { None }
+    }
+
+    /// Index of the first free slot.
+    #[inline(always)]
+    pub const fn position(&self) -> u16 {
+        self.head
+    }
+
     /// Publishes the first `slots` free slots. Never more than are free.
     pub fn commit(&mut self, slots: u16) {
         self.publish(self.head.wrapping_add(slots.min(self.known_free())));
@@ -295,6 +308,24 @@ impl<R: RingMemory, T: PlaceTable> HeadReceiver<R, T> {
     #[inline(always)]
     pub fn unposted(&self) -> u16 {
         self.ring.size() - distance(self.head, self.next)
+    }
+
+    /// The place of the buffer of the `ahead`-th slot that waits to be posted, as [`HeadSender::place_mut`].
+    pub fn place_mut(&mut self, ahead: u16) -> Option<&mut Place> {
+        let index = self.head.wrapping_add(ahead);
+        if ahead < self.unposted() { self.buffers.place_mut(index, self.ring.mask()) } else { None }
+    }
+
+    /// Index of the next descriptor to receive.
+    #[inline(always)]
+    pub const fn position(&self) -> u16 {
+        self.next
+    }
+
+    /// The index that the first slot waiting to be posted was received under, or would have been.
+    #[inline(always)]
+    pub fn oldest(&self) -> u16 {
+        self.head.wrapping_sub(self.ring.size())
     }
 
     /// Posts every buffer that is not posted.

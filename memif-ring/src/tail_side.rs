@@ -147,6 +147,18 @@ impl<R: RingMemory> TailReceiver<R> {
         distance(self.side.next, self.side.tail)
     }
 
+    /// Index of the next descriptor to receive.
+    #[inline(always)]
+    pub const fn position(&self) -> u16 {
+        self.side.next
+    }
+
+    /// Index of the first descriptor that was received and not given back.
+    #[inline(always)]
+    pub const fn oldest(&self) -> u16 {
+        self.side.tail
+    }
+
     /// Gives the first `slots` slots that were received back to the slave, or all where there are fewer, and returns how
     /// many.
     pub fn give_back(&mut self, slots: u16) -> u16 {
@@ -251,6 +263,12 @@ impl<R: RingMemory> TailSender<R> {
     /// [`TailSender::commit`].
     pub fn complete(&mut self, ahead: u16, flags: u16, length: u32) {
         self.0.ring.complete_desc(self.0.next.wrapping_add(ahead), flags, length);
+    }
+
+    /// Index of the first posted buffer that is free.
+    #[inline(always)]
+    pub const fn position(&self) -> u16 {
+        self.0.next
     }
 
     /// Publishes the first `slots` filled buffers. Never more than are posted.

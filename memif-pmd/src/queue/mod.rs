@@ -10,9 +10,11 @@ mod forward;
 mod loom_tests;
 mod mode;
 mod rx;
+mod slots;
 mod tx;
 
 pub use rx::{Peeked, Pieces, RxQueue};
+pub use slots::{Filled, SlotBuffer, Taken};
 pub use tx::{Reservation, TxQueue};
 
 #[cfg(loom)]

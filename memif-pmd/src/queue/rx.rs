@@ -12,6 +12,7 @@ use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, Span, wake_fence};
 
+use super::slots::Skips;
 use super::{Handle, Slot};
 use crate::config::RxMode;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub struct RxQueue {
     pieces: Vec<Desc>,
     packets: Vec<Extent>,
     doorbell: Option<Arc<EventFd>>,
+    /// Slots held by nobody who knows: see [`Skips`].
+    pub(super) skips: Skips,
 }
 
 /// A peeked packet: `count` of the pieces, from `first`, and their bytes.
@@ -63,14 +66,15 @@ impl RxSide {
         }
     }
 
-    fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+    pub(super) fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
         match self {
             Self::Slave(side) => side.ready(wanted),
             Self::Master(side) => side.ready(wanted),
         }
     }
 
-    fn peek(
+    #[inline]
+    pub(super) fn peek(
         &self,
         regions: &RegionMap,
         ahead: u16,
@@ -82,7 +86,7 @@ impl RxSide {
         }
     }
 
-    fn release(&mut self, slots: u16) {
+    pub(super) fn release(&mut self, slots: u16) {
         match self {
             Self::Slave(side) => side.release(slots),
             Self::Master(side) => side.release(slots),
@@ -97,14 +101,28 @@ impl RxSide {
         }
     }
 
-    fn post(&mut self, slots: u16, headroom: u16) -> u16 {
+    pub(super) fn post(&mut self, slots: u16, headroom: u16) -> u16 {
         match self {
             Self::Slave(side) => side.post_some(slots, headroom),
             Self::Master(side) => side.give_back(slots),
         }
     }
 
-    fn held(&self) -> u16 {
+    pub(super) fn position(&self) -> u16 {
+        match self {
+            Self::Slave(side) => side.position(),
+            Self::Master(side) => side.position(),
+        }
+    }
+
+    pub(super) fn oldest(&self) -> u16 {
+        match self {
+            Self::Slave(side) => side.oldest(),
+            Self::Master(side) => side.oldest(),
+        }
+    }
+
+    pub(super) fn held(&self) -> u16 {
         match self {
             Self::Slave(side) => side.unposted(),
             Self::Master(side) => side.held(),
@@ -134,7 +152,13 @@ impl Work for ReceiveBurst<'_> {
 
 impl RxQueue {
     pub(crate) fn new(slot: Arc<Slot<RxLink>>) -> Self {
-        Self { handle: Handle::new(slot), pieces: Vec::new(), packets: Vec::new(), doorbell: None }
+        Self {
+            handle: Handle::new(slot),
+            pieces: Vec::new(),
+            packets: Vec::new(),
+            doorbell: None,
+            skips: Skips::default(),
+        }
     }
 
     /// Appends packets to `burst`, as many as are there and it takes; returns how many. 0 also while there is no link.
@@ -178,6 +202,7 @@ impl RxQueue {
         if self.handle.link().is_none() {
             return Ok(());
         }
+        self.skips.follow(self.handle.epoch);
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return Ok(()) };
         let mut ready = queue.side.ready(max)?;
         let mut ahead = 0;
@@ -199,6 +224,7 @@ impl RxQueue {
                 }
                 Err(reason) => {
                     self.pieces.truncate(first);
+                    self.skips.mark(queue.side.position(), slots);
                     queue.side.release(slots);
                     ready -= slots;
                     tally.count_drop(reason);
@@ -224,11 +250,17 @@ impl RxQueue {
     }
 
     /// Gives the first `slots` slots of those that were received and kept (all where there are fewer) back to the peer,
-    /// and returns how many: see [`InterfaceBuilder::explicit_posting`](crate::InterfaceBuilder::explicit_posting). A
+    /// those of broken packets between them as well, and returns how many: see [`InterfaceBuilder::explicit_posting`](crate::InterfaceBuilder::explicit_posting). A
     /// slave posts each buffer without its first `headroom` bytes, which the peer then leaves alone; a master has no say
     /// in that. 0 while there is no link.
     pub fn post(&mut self, slots: u16, headroom: u16) -> u16 {
-        self.handle.link().map_or(0, |queue| queue.side.post(slots, headroom))
+        if self.handle.link().is_none() {
+            return 0;
+        }
+        self.skips.follow(self.handle.epoch);
+        let Some(queue) = &mut self.handle.link else { return 0 };
+        let slots = self.skips.pass(slots, queue.side.oldest(), queue.side.held());
+        queue.side.post(slots, headroom)
     }
 
     /// Slots that [`RxQueue::post`] would give back: received and kept, or, of a slave, never used.
@@ -351,7 +383,7 @@ impl RxQueue {
     }
 }
 
-fn acceptable(pieces: usize, bytes: usize) -> Result<(), DropReason> {
+pub(super) fn acceptable(pieces: usize, bytes: usize) -> Result<(), DropReason> {
     match bytes {
         _ if pieces > MAX_SEGMENTS => Err(DropReason::ChainTooLong),
         0 => Err(DropReason::Empty),

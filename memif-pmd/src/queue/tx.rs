@@ -9,6 +9,7 @@ use memif_ring::layout::{DESC_FLAG_NEXT, Desc};
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, Span, wake_fence};
 
+use super::slots::Claims;
 use super::{Handle, Slot};
 use crate::link::{TxLink, TxSide};
 use crate::packet::Burst;
@@ -20,12 +21,14 @@ use crate::stats::{QueueCounters, QueueStats};
 pub struct TxQueue {
     pub(super) handle: Handle<TxLink>,
     /// Buffers that were reserved.
-    buffers: Vec<Filled>,
+    buffers: Vec<Reserved>,
+    /// Buffers that were claimed.
+    pub(super) claims: Claims,
 }
 
 /// A reserved buffer, and what it was filled with.
 #[derive(Clone, Copy, Debug)]
-struct Filled {
+struct Reserved {
     place: Desc,
     start: u32,
     len: u32,
@@ -41,14 +44,22 @@ impl TxSide {
         }
     }
 
-    fn free(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+    pub(super) fn position(&self) -> u16 {
+        match self {
+            Self::Slave(side) => side.position(),
+            Self::Master(side) => side.position(),
+        }
+    }
+
+    pub(super) fn free(&mut self, wanted: usize) -> Result<u16, PeerFault> {
         match self {
             Self::Slave(side) => side.free(wanted),
             Self::Master(side) => side.free(wanted),
         }
     }
 
-    fn buffer(&self, regions: &RegionMap, ahead: u16) -> Result<Desc, DropReason> {
+    #[inline]
+    pub(super) fn buffer(&self, regions: &RegionMap, ahead: u16) -> Result<Desc, DropReason> {
         match self {
             Self::Slave(side) => side.buffer(regions, ahead),
             Self::Master(side) => side.buffer(regions, ahead),
@@ -56,14 +67,15 @@ impl TxSide {
     }
 
     /// A master leaves places alone, so its packets begin where their buffers do.
-    fn complete(&mut self, ahead: u16, flags: u16, start: u32, length: u32) {
+    #[inline]
+    pub(super) fn complete(&mut self, ahead: u16, flags: u16, start: u32, length: u32) {
         match self {
             Self::Slave(side) => side.complete_at(ahead, flags, start, length),
             Self::Master(side) => side.complete(ahead, flags, length),
         }
     }
 
-    fn commit(&mut self, slots: u16) {
+    pub(super) fn commit(&mut self, slots: u16) {
         match self {
             Self::Slave(side) => side.commit(slots),
             Self::Master(side) => side.commit(slots),
@@ -109,7 +121,7 @@ fn interrupt(queue: &TxLink, counters: &QueueCounters) {
 
 impl TxQueue {
     pub(crate) fn new(slot: Arc<Slot<TxLink>>) -> Self {
-        Self { handle: Handle::new(slot), buffers: Vec::new() }
+        Self { handle: Handle::new(slot), buffers: Vec::new(), claims: Claims::default() }
     }
 
     /// Sends packets from the front of `burst`, as many as fit, and returns how many were sent. Those leave the burst;
@@ -175,7 +187,7 @@ impl TxQueue {
             #[expect(clippy::cast_possible_truncation, reason = "below the ring's size")]
             let ahead = self.buffers.len() as u16;
             match queue.side.buffer(&queue.link.regions, ahead) {
-                Ok(place) => self.buffers.push(Filled { place, start: 0, len: 0, next: false }),
+                Ok(place) => self.buffers.push(Reserved { place, start: 0, len: 0, next: false }),
                 // slots go in order: an unusable one behind good ones waits for the next reservation
                 Err(_) if ahead > 0 => break,
                 Err(reason) => {

@@ -1,0 +1,429 @@
+//! Buffers in place that outlive a call: taken, used for as long as one likes, and given back by number.
+//!
+//! [`RxQueue::peek`](super::RxQueue::peek) and [`TxQueue::reserve`](super::TxQueue::reserve) lend buffers for as long as
+//! a borrow, which is what Rust programs want. A C program keeps them between its calls, names them by their slot's index,
+//! and may come with one of a link that is long gone. So here indices are checked against what is really in the caller's
+//! hands, and [`RxQueue::link_epoch`](super::RxQueue::link_epoch) tells one link from the next.
+
+use std::sync::Arc;
+
+use memif_ring::fault::PeerFault;
+use memif_ring::layout::DESC_FLAG_NEXT;
+use memif_ring::places::Place;
+use memif_ring::shm::{Span, wake_fence};
+
+use super::rx::acceptable;
+use super::tx::ring_receiver;
+use super::{Handle, RxQueue, TxQueue};
+use crate::config::RxMode;
+use crate::link::{RxSide, TxSide};
+
+/// One buffer of a ring.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotBuffer<'a> {
+    /// The free-running index of its slot.
+    pub index: u16,
+    /// The bytes received; of a claimed buffer, all that it holds.
+    pub span: Span<'a>,
+    /// The packet goes on in the following buffer.
+    pub next: bool,
+}
+
+/// What [`RxQueue::take`](super::RxQueue::take) came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Buffers taken.
+    pub buffers: usize,
+    /// There are packets that did not fit.
+    pub more: bool,
+}
+
+/// What a claimed buffer was filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// Where packet bytes begin in the buffer, in bytes; 0 for a master.
+    pub start: u32,
+    /// How many there are.
+    pub len: u32,
+    /// The packet goes on in the following buffer.
+    pub next: bool,
+}
+
+/// Slots of broken packets: consumed, but never shown to the caller, who therefore cannot count them when it gives slots
+/// back. Only a broken peer makes any.
+#[derive(Debug, Default)]
+pub(super) struct Skips {
+    /// The link whose slots these are.
+    epoch: u64,
+    /// In the order of their indices.
+    indices: std::collections::VecDeque<u16>,
+}
+
+impl Skips {
+    /// Forgets the slots of another link.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.indices.clear();
+        }
+    }
+
+    /// `count` slots from `index` on are consumed unseen. As many at a time as a ring has slots, so it is bounded.
+    #[cold]
+    pub(super) fn mark(&mut self, index: u16, count: u16) {
+        self.indices.extend((0..count).map(|ahead| index.wrapping_add(ahead)));
+    }
+
+    /// How many of the `held` slots from `oldest` on `seen` of them that the caller saw reach to, those unseen before and
+    /// right behind them included.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, seen: u16, oldest: u16, held: u16) -> u16 {
+        if self.indices.is_empty() { seen } else { self.pass_some(seen, oldest, held) }
+    }
+
+    #[cold]
+    fn pass_some(&mut self, seen: u16, oldest: u16, held: u16) -> u16 {
+        let (mut slots, mut left) = (0, seen);
+        while slots < held {
+            if self.indices.front() == Some(&oldest.wrapping_add(slots)) {
+                self.indices.pop_front();
+            } else if left > 0 {
+                left -= 1;
+            } else {
+                break;
+            }
+            slots += 1;
+        }
+        slots
+    }
+}
+
+impl RxQueue {
+    /// Tells one link from another: the number changes with each. `None` while there is no link.
+    #[inline]
+    pub fn link_epoch(&mut self) -> Option<u64> {
+        let up = self.handle.link().is_some();
+        up.then_some(self.handle.epoch)
+    }
+
+    /// Whether this is a slave's queue; `None` while there is no link.
+    pub fn is_slave(&mut self) -> Option<bool> {
+        self.handle.link().map(|queue| matches!(queue.side, RxSide::Slave(_)))
+    }
+
+    /// Takes up to `max` buffers with received packets, which stay in the caller's hands until
+    /// [`RxQueue::post`]: `visit` gets each with its number in this call, counted from 0. For interfaces with
+    /// [`explicit_posting`](crate::InterfaceBuilder::explicit_posting).
+    ///
+    /// Packets of several buffers are taken whole, or else left for the next call; one of more than `max` buffers comes in
+    /// parts. Broken ones are dropped and counted: then a number may be visited again, with what comes in its place.
+    #[inline]
+    pub fn take(&mut self, max: usize, visit: impl FnMut(usize, SlotBuffer<'_>)) -> Taken {
+        if self.handle.link().is_none() {
+            return Taken::default();
+        }
+        self.skips.follow(self.handle.epoch);
+        match self.take_ready(max, visit) {
+            Ok(taken) => taken,
+            Err(fault) => {
+                self.handle.fail(fault);
+                Taken::default()
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take_ready(
+        &mut self,
+        max: usize,
+        mut visit: impl FnMut(usize, SlotBuffer<'_>),
+    ) -> Result<Taken, PeerFault> {
+        let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else {
+            return Ok(Taken::default());
+        };
+        let regions = &queue.link.regions;
+        // one more than asked for, to know whether there is more
+        let mut ready = queue.side.ready(max.saturating_add(1))?;
+        let mut taken = 0;
+        while ready > 0 && taken < max {
+            let (first, mut number, mut bytes) = (queue.side.position(), taken, 0);
+            let (slots, verdict) = queue.side.peek(regions, 0, |desc| {
+                bytes += desc.length as usize;
+                if let Ok(span) = regions.span(desc.region, desc.offset, desc.length)
+                    && number < max
+                {
+                    #[expect(clippy::cast_possible_truncation, reason = "below the ring's size")]
+                    let index = first.wrapping_add((number - taken) as u16);
+                    visit(number, SlotBuffer { index, span, next: desc.has_next() });
+                }
+                number += 1;
+            });
+            if let Err(reason) = verdict.and_then(|()| acceptable(slots.into(), bytes)) {
+                self.skips.mark(first, slots);
+                queue.side.release(slots);
+                ready -= slots;
+                tally.count_drop(reason);
+                continue;
+            }
+            if number > max && taken > 0 {
+                break;
+            }
+            // a packet of more buffers than the caller has in all comes in parts; it counts with its last
+            let part = slots.min(u16::try_from(max - taken).unwrap_or(u16::MAX));
+            if part == slots {
+                tally.count(bytes);
+            }
+            queue.side.release(part);
+            ready -= part;
+            taken += usize::from(part);
+        }
+        slot.counters.show(tally);
+        Ok(Taken { buffers: taken, more: ready > 0 })
+    }
+
+    /// After all packets were taken: makes the eventfd unreadable, unless the mode is not [`RxMode::Interrupt`], or more
+    /// packets have come meanwhile. No ring is lost.
+    pub fn settle_event(&mut self) {
+        if self.mode() != RxMode::Interrupt || self.handle.link().is_none() {
+            return;
+        }
+        let Some(queue) = &self.handle.link else { return };
+        let _ = queue.event.drain(); // nothing to drain is fine
+        wake_fence(); // pairs with the sender's, between its index and its ring
+        if self.has_packets()
+            && let Some(queue) = &self.handle.link
+        {
+            let _ = queue.event.ring(); // a full counter is rung already
+        }
+    }
+
+    /// How many slots in the caller's hands come before that of `index`; `None` unless it is one of them.
+    pub fn held_before(&mut self, index: u16) -> Option<u16> {
+        let side = &self.handle.link()?.side;
+        let before = index.wrapping_sub(side.oldest());
+        (before < side.held()).then_some(before)
+    }
+
+    /// Moves the buffer of a slot in our hands to the next buffer that `tx` would give, and claims that; the buffer that
+    /// was there takes its place. Returns the index of its new slot. `None`, and nothing is done, when the slot is not in
+    /// our hands, `tx` is full, or as [`RxQueue::swap_with`].
+    pub fn move_to(&mut self, index: u16, tx: &mut TxQueue) -> Option<u16> {
+        let held = self.held_before(index)?;
+        let free = tx.claimed();
+        if tx.claimable(1) == 0 || !self.swap_with(held, tx, free) {
+            return None;
+        }
+        tx.claims.count += 1;
+        Some(tx.handle.link.as_ref()?.side.position().wrapping_add(free))
+    }
+
+    /// Exchanges the buffers of slots in our hands, here and in another queue of the same slave. False, and nothing is
+    /// done, unless that is what they are.
+    pub fn swap_held(&mut self, held: u16, other: &mut Self, other_held: u16) -> bool {
+        let (Some(one), Some(two)) = (self.handle.link(), other.handle.link()) else { return false };
+        if !Arc::ptr_eq(&one.link, &two.link) {
+            return false;
+        }
+        let (RxSide::Slave(one), RxSide::Slave(two)) = (&mut one.side, &mut two.side) else { return false };
+        exchange(one.place_mut(held), two.place_mut(other_held))
+    }
+
+    /// Has a slave's slot in our hands use the buffer at `offset` of its packet memory from now on. False, and nothing is
+    /// done, unless the whole buffer lies there. Whoever calls this says where each buffer is, and sees to it that none is
+    /// in two slots.
+    pub fn set_place(&mut self, held: u16, offset: u32) -> bool {
+        let Some(queue) = self.handle.link() else { return false };
+        let RxSide::Slave(side) = &mut queue.side else { return false };
+        let capacity = side.buffers().capacity();
+        place_at(side.place_mut(held), offset, |place| {
+            queue.link.regions.span(place.region(), place.offset(), capacity).is_ok()
+        })
+    }
+}
+
+/// Buffers of a transmit queue in the caller's hands: so many, behind what was sent.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    epoch: u64,
+    count: u16,
+}
+
+impl TxQueue {
+    /// As [`RxQueue::link_epoch`].
+    #[inline]
+    pub fn link_epoch(&mut self) -> Option<u64> {
+        let up = self.handle.link().is_some();
+        up.then_some(self.handle.epoch)
+    }
+
+    /// Buffers in the caller's hands; those of another link are gone.
+    #[inline(always)]
+    pub fn claimed(&mut self) -> u16 {
+        if self.handle.link().is_none() || self.claims.epoch != self.handle.epoch {
+            self.claims = Claims { epoch: self.handle.epoch, count: 0 };
+        }
+        self.claims.count
+    }
+
+    /// Buffers that [`TxQueue::claim`] could give, at least `wanted` if there are so many.
+    #[inline]
+    pub fn claimable(&mut self, wanted: usize) -> u16 {
+        let claimed = self.claimed();
+        let Some(queue) = self.handle.link() else { return 0 };
+        match queue.side.free(wanted.saturating_add(claimed.into())) {
+            Ok(free) => free.saturating_sub(claimed),
+            Err(fault) => {
+                self.handle.fail(fault);
+                0
+            }
+        }
+    }
+
+    /// Takes up to `max` free buffers behind those taken before, and returns how many. They stay in the caller's hands until
+    /// [`TxQueue::publish`] or [`TxQueue::unclaim`]: `visit` gets each with its number in this call, counted from 0. Not
+    /// to be mixed with [`TxQueue::send`] and [`TxQueue::reserve`], which use the same buffers.
+    #[inline]
+    pub fn claim(&mut self, max: usize, mut visit: impl FnMut(usize, SlotBuffer<'_>)) -> usize {
+        let free = self.claimable(max);
+        let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
+        let (mut number, mut unusable) = (0, 0);
+        while number + unusable < usize::from(free) && number < max {
+            let ahead = self.claims.count;
+            match queue.side.buffer(&queue.link.regions, ahead) {
+                Ok(desc) => {
+                    let Ok(span) = queue.link.regions.span(desc.region, desc.offset, desc.length) else {
+                        break;
+                    };
+                    let index = queue.side.position().wrapping_add(ahead);
+                    visit(number, SlotBuffer { index, span, next: false });
+                    self.claims.count += 1;
+                    number += 1;
+                }
+                // slots go in order: one that cannot be used waits for those before it
+                Err(_) if ahead > 0 => break,
+                Err(reason) => {
+                    queue.side.complete(0, 0, 0, 0);
+                    queue.side.commit(1);
+                    unusable += 1;
+                    tally.count_drop(reason);
+                    slot.counters.show(tally);
+                }
+            }
+        }
+        number
+    }
+
+    /// How many claimed buffers come before that of slot `index`; `None` unless it is one of them.
+    pub fn claimed_before(&mut self, index: u16) -> Option<u16> {
+        let claimed = self.claimed();
+        let before = index.wrapping_sub(self.handle.link()?.side.position());
+        (before < claimed).then_some(before)
+    }
+
+    /// Gives claimed buffers back unused, down to the first `keep`.
+    pub fn unclaim(&mut self, keep: u16) {
+        self.claims.count = self.claimed().min(keep);
+    }
+
+    /// Sends the first `max` claimed buffers as `describe` says they were filled, given each with its number in this call,
+    /// and returns how many. Ends before one that `describe` says nothing about or that is filled beyond its end, and
+    /// before a packet whose last buffer is not among them.
+    #[inline]
+    pub fn publish(
+        &mut self,
+        max: usize,
+        mut describe: impl FnMut(usize, SlotBuffer<'_>) -> Option<Filled>,
+    ) -> usize {
+        let count = max.min(self.claimed().into());
+        let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
+        let (mut sent, mut bytes) = (0, 0);
+        #[expect(clippy::cast_possible_truncation, reason = "at most as many as are claimed")]
+        for ahead in 0..count as u16 {
+            let Ok(desc) = queue.side.buffer(&queue.link.regions, ahead) else { break };
+            let Ok(span) = queue.link.regions.span(desc.region, desc.offset, desc.length) else { break };
+            let buffer = SlotBuffer { index: queue.side.position().wrapping_add(ahead), span, next: false };
+            let Some(filled) = describe(ahead.into(), buffer) else { break };
+            if u64::from(filled.start) + u64::from(filled.len) > u64::from(desc.length) {
+                break;
+            }
+            let flags = if filled.next { DESC_FLAG_NEXT } else { 0 };
+            queue.side.complete(ahead, flags, filled.start, filled.len);
+            bytes += filled.len as usize;
+            if !filled.next {
+                tally.count(bytes);
+                bytes = 0;
+                sent = ahead + 1;
+            }
+        }
+        if sent > 0 {
+            queue.side.commit(sent);
+            self.claims.count -= sent;
+            ring_receiver(queue, &slot.counters);
+            slot.counters.show(tally);
+        }
+        sent.into()
+    }
+
+    /// As [`RxQueue::swap_held`], for free buffers.
+    pub fn swap_free(&mut self, free: u16, other: &mut Self, other_free: u16) -> bool {
+        let (Some(one), Some(two)) = (self.handle.link(), other.handle.link()) else { return false };
+        if !Arc::ptr_eq(&one.link, &two.link) {
+            return false;
+        }
+        let (TxSide::Slave(one), TxSide::Slave(two)) = (&mut one.side, &mut two.side) else { return false };
+        exchange(one.place_mut(free), two.place_mut(other_free))
+    }
+
+    /// As [`RxQueue::set_place`], for a free buffer.
+    pub fn set_place(&mut self, free: u16, offset: u32) -> bool {
+        let Some(queue) = self.handle.link() else { return false };
+        let TxSide::Slave(side) = &mut queue.side else { return false };
+        let capacity = side.buffers().capacity();
+        place_at(side.place_mut(free), offset, |place| {
+            queue.link.regions.span(place.region(), place.offset(), capacity).is_ok()
+        })
+    }
+}
+
+fn exchange(one: Option<&mut Place>, other: Option<&mut Place>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            std::mem::swap(one, other);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn place_at(place: Option<&mut Place>, offset: u32, fits: impl FnOnce(&Place) -> bool) -> bool {
+    let Some(place) = place else { return false };
+    let there = Place::new(place.region(), offset);
+    let fits = fits(&there);
+    if fits {
+        *place = there;
+    }
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Skips;
+
+    #[test]
+    fn slots_that_nobody_saw_go_back_with_their_neighbours() {
+        let mut skips = Skips::default();
+        assert_eq!(skips.pass(3, 100, 10), 3);
+        // held: 65534 unseen, 65535 seen, 0 and 1 unseen, 2 seen, 3 seen
+        skips.mark(65534, 1);
+        skips.mark(0, 2);
+        assert_eq!(skips.pass(0, 65534, 6), 1, "the unseen ones in front");
+        assert_eq!(skips.pass(1, 65535, 5), 3, "and those right behind");
+        assert_eq!(skips.pass(u16::MAX, 2, 2), u16::MAX, "none left: the ring's own count bounds it");
+        skips.mark(7, 1);
+        assert_eq!(skips.pass(u16::MAX, 5, 4), 4, "never more than are held");
+        skips.mark(20, 2);
+        skips.follow(1);
+        assert_eq!(skips.pass(1, 20, 4), 1, "another link has none");
+    }
+}

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 allowed='memif-capi/src/callback.rs
+memif-capi/src/external.rs
 memif-capi/src/raw.rs
 memif-capi/src/v4.rs
 memif-os/src/clock.rs

@@ -28,6 +28,8 @@ pub(crate) struct Traits {
     pub(crate) is_master: bool,
     /// Bytes of a buffer that this side asked for; a slave's are that long.
     pub(crate) buffer_size: u16,
+    /// From where we have packet memory mapped to where the program has it, which gave it to us; 0 for our own.
+    pub(crate) shift: isize,
 }
 
 type Slot<Q> = OnceLock<Box<CachePadded<Mutex<Cell<Q>>>>>;
@@ -82,7 +84,7 @@ impl<Q: Queue> Cells<Q> {
     /// program asks for it again and hears that it is gone, or the place is used again.
     pub(crate) fn clear(&self, generation: u64) {
         self.each_of(generation, |cell| {
-            if cell.in_use > 0 {
+            if cell.in_use > 0 && cell.traits.shift == 0 {
                 cell.dead = true;
             } else {
                 cell.queue = None;
@@ -91,9 +93,10 @@ impl<Q: Queue> Cells<Q> {
     }
 
     /// The link of a connection is gone: lets go of its memory, but for queues whose buffers are in the program's hands.
+    /// Memory that the program gave is its own, and the next link needs it.
     pub(crate) fn unlink(&self, generation: u64) {
         self.each_of(generation, |cell| {
-            if cell.in_use == 0 {
+            if cell.in_use == 0 || cell.traits.shift != 0 {
                 cell.link();
             }
         });

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use memif_pmd::{Event, Interface, InterfaceBuilder, Mode, RxMode, RxQueue, TxQueue};
+use memif_pmd::{Event, Interface, InterfaceBuilder, Mode, PacketMemory, RxMode, RxQueue, TxQueue};
 
-use crate::callback::{Callbacks, in_fd_callback};
+use crate::callback::{Callbacks, Context, in_fd_callback};
 use crate::cell::{Cells, Traits};
 use crate::code::{Code, Outcome};
+use crate::external::External;
 use crate::handle::{Id, Kind, Table};
 use crate::raw::{Allocator, Record, text};
 use crate::socket::{Socket, lock};
@@ -46,6 +47,10 @@ pub(crate) struct Conn {
     pub(crate) id: Id,
     pub(crate) socket: Arc<Socket>,
     interface: Mutex<Option<Arc<Interface>>>,
+    /// Packet memory of the program's, given back when the interface is gone.
+    external: Mutex<Option<External>>,
+    /// Where the program has that memory.
+    pub(crate) external_address: Option<Context>,
     /// As the program gave it, in memory of its own allocator.
     pub(crate) secret: Record<[u8; 24]>,
     deleting: AtomicBool,
@@ -94,14 +99,27 @@ impl Conn {
         let ready = Arc::new(Mutex::new(()));
         let guard = lock(&ready);
         let builder = builder.on_event(tell(id, callbacks, Arc::clone(&ready)));
+        let (external, memory) = external_memory(socket, wish, callbacks.context)?.unzip();
+        let builder = match &memory {
+            Some(memory) => builder.packet_memory(memory),
+            None => builder,
+        };
         let interface = socket.checked(builder.explicit_posting().open())?;
-        let traits = Traits { is_master: wish.is_master, buffer_size: wish.buffer_size() };
+        let traits = Traits {
+            is_master: wish.is_master,
+            buffer_size: wish.buffer_size(),
+            shift: external.as_ref().zip(memory).map_or(0, |(external, memory)| {
+                external.address().addr().wrapping_sub(memory.as_ptr().addr().get()).cast_signed()
+            }),
+        };
         place.rx.fill(id.generation, traits, (0..interface.rx_count()).map(|index| interface.rx(index)))?;
         place.tx.fill(id.generation, traits, (0..interface.tx_count()).map(|index| interface.tx(index)))?;
         let conn = Arc::new(Self {
             id,
             socket: Arc::clone(socket),
             interface: Mutex::new(Some(Arc::new(interface))),
+            external_address: external.as_ref().map(|external| Context(external.address())),
+            external: Mutex::new(external),
             secret,
             deleting: AtomicBool::new(false),
         });
@@ -142,10 +160,24 @@ impl Conn {
         place.rx.clear(self.id.generation);
         place.tx.clear(self.id.generation);
         lock(&place.conn).take();
+        let external = lock(&self.external).take();
+        drop(external);
         self.socket.remove(self.id);
         CONNS.give_back(self.id);
         Ok(())
     }
+}
+
+/// Memory of the program's for a slave, if its socket has it so.
+fn external_memory(
+    socket: &Socket,
+    wish: &Wish<'_>,
+    context: Context,
+) -> Result<Option<(External, PacketMemory)>, Code> {
+    let Some(calls) = socket.external().filter(|_| !wish.is_master) else { return Ok(None) };
+    let rings = u32::from(wish.s2m_rings.max(1)) + u32::from(wish.m2s_rings.max(1));
+    let buffers = rings * wish.ring_size()?;
+    External::take(calls, context, &socket.memif, (buffers, wish.buffer_size())).map(Some)
 }
 
 /// How long a slave waits between attempts, changed for a connection that may be on its way out.
@@ -183,6 +215,11 @@ impl Wish<'_> {
         if self.buffer_size == 0 { 2048 } else { self.buffer_size }
     }
 
+    fn ring_size(&self) -> Result<u32, Code> {
+        let log2 = if self.log2_ring_size == 0 { 10 } else { self.log2_ring_size };
+        1u32.checked_shl(log2.into()).filter(|size| *size <= 1 << 14).ok_or(Code::MaxRingSize)
+    }
+
     fn apply<'m>(&self, builder: InterfaceBuilder<'m>) -> Result<InterfaceBuilder<'m>, Code> {
         let mode = match self.mode {
             0 => Mode::Ethernet,
@@ -190,9 +227,7 @@ impl Wish<'_> {
             2 => Mode::PuntInject,
             _ => return Err(Code::InvalArg),
         };
-        let log2 = if self.log2_ring_size == 0 { 10 } else { self.log2_ring_size };
-        let ring_size =
-            1u32.checked_shl(log2.into()).filter(|size| *size <= 1 << 14).ok_or(Code::MaxRingSize)?;
+        let ring_size = self.ring_size()?;
         let (s2m, m2s) = (u16::from(self.s2m_rings.max(1)), u16::from(self.m2s_rings.max(1)));
         let builder = if self.is_master {
             builder.master().rx_queues(s2m).tx_queues(m2s)

@@ -12,7 +12,7 @@ use std::sync::MutexGuard;
 use memif_pmd::{Filled, RxQueue, SlotBuffer, TxQueue};
 
 use crate::abi::{BUFFER_FLAG_NEXT, Buffer, Handle};
-use crate::cell::{Cell, Queue, Tag, hold};
+use crate::cell::{Cell, Queue, Tag, Traits, hold};
 use crate::code::{Code, Outcome};
 use crate::conn::CONNS;
 use crate::handle::{Id, Kind};
@@ -61,10 +61,11 @@ pub(crate) type Moved = (u16, Outcome);
 pub(crate) fn rx_burst(conn: Handle, qid: u16, bufs: &mut [MaybeUninit<Buffer>]) -> Result<Moved, Code> {
     let mut cell = rx(conn, qid)?;
     let tag = tag(&mut cell, conn, qid, true)?;
+    let shift = cell.traits.shift;
     let queue = cell.queue.as_mut().ok_or(Code::NoConn)?;
     let taken = queue.take(bufs.len(), |number, found| {
         if let Some(buf) = bufs.get_mut(number) {
-            buf.write(buffer(found, tag));
+            buf.write(buffer(found, tag, shift));
         }
     });
     if !taken.more {
@@ -77,14 +78,14 @@ pub(crate) fn rx_burst(conn: Handle, qid: u16, bufs: &mut [MaybeUninit<Buffer>])
 }
 
 #[inline(always)]
-fn buffer(found: SlotBuffer<'_>, tag: *mut c_void) -> Buffer {
+fn buffer(found: SlotBuffer<'_>, tag: *mut c_void, shift: isize) -> Buffer {
     Buffer {
         desc_index: found.index,
         queue: tag,
         #[expect(clippy::cast_possible_truncation, reason = "a descriptor's length has 32 bits")]
         len: found.span.len() as u32,
         flags: if found.next { BUFFER_FLAG_NEXT } else { 0 },
-        data: found.span.as_ptr().cast(),
+        data: found.span.as_ptr().wrapping_offset(shift).cast(),
     }
 }
 
@@ -103,28 +104,30 @@ pub(crate) fn refill(conn: Handle, qid: u16, count: u16, headroom: u16) -> Outco
 
 /// Most entries of the caller's array that `memif_buffer_alloc` may use: one for each packet asked for, or those of one
 /// packet where that takes more. It goes by the buffer size of this side, as the peer's may be anything.
-pub(crate) fn alloc_room(conn: Handle, qid: u16, count: u16, size: u16) -> Result<usize, Code> {
-    let buffer_size = tx(conn, qid)?.traits.buffer_size.max(1);
-    Ok(usize::from(count.max(size.div_ceil(buffer_size))))
+fn alloc_room(traits: Traits, count: u16, size: u16) -> usize {
+    let most = if size <= traits.buffer_size { 1 } else { size.div_ceil(traits.buffer_size.max(1)) };
+    usize::from(if count == 0 { 0 } else { count.max(most) })
 }
 
 /// `memif_buffer_alloc`: `count` packets of `size` bytes, as many as there are buffers and room in `bufs` for. The number
 /// returned is that of buffers.
 #[inline(always)]
-pub(crate) fn alloc(
+pub(crate) fn alloc<'a>(
     conn: Handle,
     qid: u16,
-    bufs: &mut [MaybeUninit<Buffer>],
+    array: impl FnOnce(usize) -> Result<&'a mut [MaybeUninit<Buffer>], Code>,
     count: u16,
     size: u16,
 ) -> Result<Moved, Code> {
     let mut cell = tx(conn, qid)?;
     let tag = tag(&mut cell, conn, qid, false)?;
+    let bufs = array(alloc_room(cell.traits, count, size))?;
+    let shift = cell.traits.shift;
     let queue = cell.queue.as_mut().ok_or(Code::NoConn)?;
     let before = queue.claimed();
     let mut too_small = false;
     let mut done = queue.claim(count.into(), |number, found| {
-        let mut made = buffer(found, tag);
+        let mut made = buffer(found, tag, shift);
         too_small |= made.len < u32::from(size);
         if size > 0 {
             made.len = size.into();
@@ -136,7 +139,7 @@ pub(crate) fn alloc(
     let mut packets = done;
     if too_small {
         queue.unclaim(before);
-        (done, packets) = alloc_chains(queue, bufs, count, size, tag);
+        (done, packets) = alloc_chains(queue, bufs, (count, size), (tag, shift));
     }
     cell.in_use = queue.claimed().into();
     #[expect(clippy::cast_possible_truncation, reason = "the array has at most 65535 entries")]
@@ -149,15 +152,14 @@ pub(crate) fn alloc(
 fn alloc_chains(
     queue: &mut TxQueue,
     bufs: &mut [MaybeUninit<Buffer>],
-    count: u16,
-    size: u16,
-    tag: *mut c_void,
+    (count, size): (u16, u16),
+    origin: (*mut c_void, isize),
 ) -> (usize, usize) {
     let (mut done, mut packets) = (0, 0);
     while packets < usize::from(count) {
         let before = queue.claimed();
         let rest = bufs.get_mut(done..).unwrap_or_default();
-        let Some(used) = alloc_chain(queue, rest, size.into(), tag) else {
+        let Some(used) = alloc_chain(queue, rest, size.into(), origin) else {
             queue.unclaim(before);
             break;
         };
@@ -172,12 +174,12 @@ fn alloc_chain(
     queue: &mut TxQueue,
     bufs: &mut [MaybeUninit<Buffer>],
     size: u32,
-    tag: *mut c_void,
+    (tag, shift): (*mut c_void, isize),
 ) -> Option<usize> {
     let mut left = size;
     for (used, buf) in (1..).zip(bufs) {
         let mut made = None;
-        queue.claim(1, |_, found| made = Some(buffer(found, tag)));
+        queue.claim(1, |_, found| made = Some(buffer(found, tag, shift)));
         let mut made = made.filter(|made| made.len > 0)?;
         made.len = made.len.min(left);
         left -= made.len;
@@ -195,14 +197,12 @@ fn alloc_chain(
 pub(crate) fn tx_burst(conn: Handle, qid: u16, bufs: &[Buffer]) -> Result<Moved, Code> {
     let mut cell = tx(conn, qid)?;
     let tag = tag(&mut cell, conn, qid, false)?;
-    let is_master = cell.traits.is_master;
+    let shift = cell.traits.shift;
     let queue = cell.queue.as_mut().ok_or(Code::NoConn)?;
     let sent = queue.publish(bufs.len(), |number, slot| {
         let buf = bufs.get(number)?;
         let known = buf.queue == tag && buf.desc_index == slot.index;
-        // a master leaves the slave's places alone: its packets begin where their buffers do
-        let start = if is_master { Some(0) } else { start_within(buf, slot) };
-        start.filter(|_| known).map(|start| Filled {
+        start_within(buf, slot, shift).filter(|_| known).map(|start| Filled {
             start,
             len: buf.len,
             next: buf.flags & BUFFER_FLAG_NEXT != 0,
@@ -215,10 +215,10 @@ pub(crate) fn tx_burst(conn: Handle, qid: u16, bufs: &[Buffer]) -> Result<Moved,
     Ok((sent, outcome))
 }
 
-/// How far into its buffer a slave's packet begins, by the data pointer that C may have moved.
+/// How far into its buffer a packet begins, by the data pointer that C may have moved.
 #[inline(always)]
-fn start_within(buf: &Buffer, slot: SlotBuffer<'_>) -> Option<u32> {
-    let start = buf.data.addr().checked_sub(slot.span.as_ptr().addr())?;
+fn start_within(buf: &Buffer, slot: SlotBuffer<'_>, shift: isize) -> Option<u32> {
+    let start = buf.data.addr().checked_sub(slot.span.as_ptr().wrapping_offset(shift).addr())?;
     u32::try_from(start).ok().filter(|start| *start as usize <= slot.span.len())
 }
 
@@ -273,10 +273,15 @@ pub(crate) fn enq_tx(conn: Handle, qid: u16, bufs: &mut [Buffer]) -> Result<Move
     Ok((done, outcome))
 }
 
+/// The place of a connection that exists.
+pub(crate) fn exists(conn: Handle) -> Result<Id, Code> {
+    let id = Id::from_handle(conn, Kind::Conn).ok_or(Code::NoConn)?;
+    CONNS.find(id).map(|_| id).ok_or(Code::NoConn)
+}
+
 /// `memif_buffer_requeue`: each of two buffers takes the other's slot.
 pub(crate) fn requeue(conn: Handle, a: &mut Buffer, b: &mut Buffer) -> Outcome {
-    let id = Id::from_handle(conn, Kind::Conn).ok_or(Code::NoConn)?;
-    CONNS.find(id).ok_or(Code::NoConn)?;
+    let id = exists(conn)?;
     let (one, other) = (Tag::from_number(a.queue.addr()), Tag::from_number(b.queue.addr()));
     if one.place != id.place || other.place != id.place {
         return Err(Code::InvalArg);

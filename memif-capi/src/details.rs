@@ -14,7 +14,7 @@ use crate::raw::{Packer, text};
 pub(crate) fn pack(conn: &Conn, buffer: &mut [u8]) -> Result<(Details, bool), Code> {
     let found = conn.interface()?.details()?;
     let mut packer = Packer::new(buffer);
-    let regions: Vec<_> = found.regions.iter().map(region).collect();
+    let regions: Vec<_> = found.regions.iter().map(|found| region(conn, found)).collect();
     let (rx, tx): (Vec<_>, Vec<_>) =
         (found.rx.iter().filter_map(queue).collect(), found.tx.iter().filter_map(queue).collect());
     let error = found.last_disconnect.as_ref().map(said).unwrap_or_default();
@@ -59,13 +59,15 @@ fn count(len: usize) -> u8 {
     u8::try_from(len).unwrap_or(u8::MAX)
 }
 
-fn region(found: &memif_pmd::RegionDetails) -> RegionDetails {
+fn region(conn: &Conn, found: &memif_pmd::RegionDetails) -> RegionDetails {
+    // rings are ours, in region 0
+    let external = conn.external_address.filter(|_| found.index > 0);
     RegionDetails {
         index: u8::try_from(found.index).unwrap_or(u8::MAX),
-        addr: ptr::with_exposed_provenance_mut(found.address),
+        addr: external.map_or_else(|| ptr::with_exposed_provenance_mut(found.address), |at| at.0),
         size: u32::try_from(found.size).unwrap_or(u32::MAX),
         fd: found.fd.unwrap_or(-1),
-        is_external: 0,
+        is_external: u8::from(external.is_some()),
     }
 }
 

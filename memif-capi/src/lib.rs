@@ -11,7 +11,7 @@
 //! | [`code`] | error codes, in both numberings |
 //! | `handle`, `cell` | handles, the tables behind them, and where queues live |
 //! | `socket`, `conn` | what the handles stand for |
-//! | `callback`, `raw` | calls into the C program, and memory that it owns |
+//! | `callback`, `raw`, `external` | calls into the C program, and memory that it owns |
 //! | [`v4`], `details`, `data` | the exported functions of 4.0 |
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -24,6 +24,7 @@ pub mod code;
 mod conn;
 mod data;
 mod details;
+mod external;
 mod handle;
 mod raw;
 mod socket;

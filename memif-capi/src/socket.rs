@@ -12,6 +12,7 @@ use crate::abi::SocketArgs;
 use crate::callback::{CallerLoop, in_fd_callback};
 use crate::code::{Code, Outcome};
 use crate::conn;
+use crate::external::ExternalCalls;
 use crate::handle::{Id, Kind, Table, from_fd_context, is_short_of};
 use crate::raw::Record;
 
@@ -46,6 +47,8 @@ struct Users {
     conns: Vec<Id>,
     closed: bool,
     reconnect: Option<Duration>,
+    /// Where slaves made from now on get their packet memory; `None`: it is our own.
+    external: Option<ExternalCalls>,
     /// The listener that the program brought, under the program's number.
     listener: Option<RawFd>,
 }
@@ -113,6 +116,15 @@ impl Socket {
         }
         users.conns.push(conn);
         Ok(users.reconnect)
+    }
+
+    /// Where slaves made from now on get their packet memory.
+    pub(crate) fn set_external(&self, calls: Option<ExternalCalls>) {
+        self.users().external = calls;
+    }
+
+    pub(crate) fn external(&self) -> Option<ExternalCalls> {
+        self.users().external
     }
 
     /// An interface is gone.

@@ -17,7 +17,8 @@ use libc::{itimerspec, ssize_t};
 use memif_pmd::{DEFAULT_SOCKET, Error, RxMode};
 
 use crate::abi::{
-    Buffer, ConnArgs, ConnectionUpdate, Details, Handle, OnInterrupt, RX_MODE_INTERRUPT, RX_MODE_POLLING,
+    AddExternalRegion, Buffer, ConnArgs, ConnectionUpdate, DelExternalRegion, Details,
+    GetExternalBufferOffset, GetExternalRegionAddr, Handle, OnInterrupt, RX_MODE_INTERRUPT, RX_MODE_POLLING,
     SocketArgs,
 };
 use crate::callback::{Callbacks, CallerLoop, Context};
@@ -25,6 +26,7 @@ use crate::code::{Code, Outcome, text_v4};
 use crate::conn::{Conn, Wish};
 use crate::data::{self, Moved};
 use crate::details;
+use crate::external::ExternalCalls;
 use crate::raw::{Allocator, Record, as_char, char_text, read, slice_mut, text, write};
 use crate::socket::{Socket, cancel_poll, find_fd};
 
@@ -81,9 +83,13 @@ pub unsafe extern "C" fn memif_create_socket(
             return Err(Code::InvalArg);
         }
         // SAFETY: the caller's promise.
-        let args = unsafe { read(args) }?;
+        let mut args = unsafe { read(args) }?;
         let interval = interval_of(&args.connection_request_timer)?;
-        path_of(&args)?;
+        let ours = [args.alloc.is_none(), args.realloc.is_none(), args.free.is_none()];
+        if ours.contains(&true) && ours.contains(&false) || !args.app_name.contains(&0) {
+            return Err(Code::InvalArg);
+        }
+        set_path(&mut args.path)?;
         let record = Record::new(args, Allocator { alloc: args.alloc, free: args.free })?;
         let context = Context(private_ctx);
         let socket = Socket::create(Some(record), |id, failed| {
@@ -252,7 +258,9 @@ pub extern "C" fn memif_set_rx_mode(conn: Handle, rx_mode: c_int, qid: u16) -> c
             RX_MODE_POLLING => RxMode::Polling,
             _ => return Err(Code::InvalArg),
         };
-        Ok(Conn::find(conn)?.interface()?.set_rx_mode(qid, mode)?)
+        let interface = Conn::find(conn)?.interface()?;
+        interface.event_fd(qid).map_err(no_link)?;
+        Ok(interface.set_rx_mode(qid, mode)?)
     })
 }
 
@@ -264,10 +272,7 @@ pub unsafe extern "C" fn memif_get_queue_efd(conn: Handle, qid: u16, efd: *mut c
         if efd.is_null() {
             return Err(Code::InvalArg);
         }
-        let fd = match conn.interface()?.event_fd(qid) {
-            Err(Error::NoLink { .. }) => return Err(Code::Disconnected),
-            other => other?,
-        };
+        let fd = conn.interface()?.event_fd(qid).map_err(no_link)?;
         // SAFETY: the caller's promise.
         unsafe { write(efd, fd) }
     })
@@ -296,16 +301,29 @@ pub unsafe extern "C" fn memif_get_details(
     })
 }
 
-/// Ends a data call: says how much was moved, and why not more.
+/// Runs a data call on an array of C: says at `out` how much was moved, also when that is nothing.
 ///
 /// # Safety
-/// `out` points to a number that may be written.
+/// As said for all functions above; `room` is how many elements the array has.
 #[inline(always)]
-unsafe fn report(out: *mut u16, moved: Result<Moved, Code>) -> Outcome {
-    let (count, outcome) = moved.unwrap_or_else(|code| (0, Err(code)));
-    // SAFETY: the caller's promise.
-    unsafe { write(out, count) }?;
-    outcome
+unsafe fn burst<T>(
+    out: *mut u16,
+    bufs: *mut Buffer,
+    room: usize,
+    exists: impl FnOnce() -> Outcome,
+    act: impl FnOnce(&mut [T]) -> Result<Moved, Code>,
+) -> c_int {
+    call(|| {
+        if out.is_null() || bufs.is_null() && room > 0 {
+            return exists().and(Err(Code::InvalArg));
+        }
+        // SAFETY: the caller's promise; `T` is a Buffer, or one that may not have been written to yet.
+        let moved = unsafe { slice_mut(bufs.cast::<T>(), room) }.and_then(act);
+        let (count, outcome) = moved.unwrap_or_else(|code| (0, Err(code)));
+        // SAFETY: the caller's promise.
+        unsafe { write(out, count) }?;
+        outcome
+    })
 }
 
 /// `memif_buffer_alloc`
@@ -318,16 +336,13 @@ pub unsafe extern "C" fn memif_buffer_alloc(
     count_out: *mut u16,
     size: u16,
 ) -> c_int {
-    call(|| {
-        let room = data::alloc_room(conn, qid, count, size)?;
-        if count_out.is_null() {
-            return Err(Code::InvalArg);
-        }
+    let act = |_: &mut [Buffer]| {
         // SAFETY: the caller's promise; the header says how many entries may be written.
-        let bufs = unsafe { slice_mut(bufs.cast::<MaybeUninit<Buffer>>(), room) }?;
-        // SAFETY: the caller's promise.
-        unsafe { report(count_out, data::alloc(conn, qid, bufs, count, size)) }
-    })
+        let array = |room| unsafe { slice_mut(bufs.cast::<MaybeUninit<Buffer>>(), room) };
+        data::alloc(conn, qid, array, count, size)
+    };
+    // SAFETY: the caller's promise; no element is asked for here.
+    unsafe { burst(count_out, bufs, 0, || data::tx(conn, qid).map(drop), act) }
 }
 
 /// `memif_buffer_enq_tx`
@@ -339,22 +354,16 @@ pub unsafe extern "C" fn memif_buffer_enq_tx(
     count: u16,
     count_out: *mut u16,
 ) -> c_int {
-    call(|| {
-        drop(data::tx(conn, qid)?);
-        if count_out.is_null() {
-            return Err(Code::InvalArg);
-        }
-        // SAFETY: the caller's promise.
-        let bufs = unsafe { slice_mut(bufs, count.into()) }?;
-        // SAFETY: the caller's promise.
-        unsafe { report(count_out, data::enq_tx(conn, qid, bufs)) }
-    })
+    let act = |bufs: &mut [Buffer]| data::enq_tx(conn, qid, bufs);
+    // SAFETY: the caller's promise.
+    unsafe { burst(count_out, bufs, count.into(), || data::tx(conn, qid).map(drop), act) }
 }
 
 /// `memif_buffer_requeue`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memif_buffer_requeue(conn: Handle, buf_a: *mut Buffer, buf_b: *mut Buffer) -> c_int {
     call(|| {
+        data::exists(conn)?;
         // SAFETY: the caller's promise.
         let (mut a, mut b) = unsafe { (read(buf_a)?, read(buf_b)?) };
         data::requeue(conn, &mut a, &mut b)?;
@@ -364,6 +373,21 @@ pub unsafe extern "C" fn memif_buffer_requeue(conn: Handle, buf_a: *mut Buffer, 
             write(buf_b, b)
         }
     })
+}
+
+/// `memif_register_external_region`
+#[unsafe(no_mangle)]
+pub extern "C" fn memif_register_external_region(
+    sock: Handle,
+    ar: Option<AddExternalRegion>,
+    _gr: Option<GetExternalRegionAddr>,
+    dr: Option<DelExternalRegion>,
+    go: Option<GetExternalBufferOffset>,
+) {
+    value((), || {
+        Socket::find(sock)?.set_external(ar.map(|add| ExternalCalls { add, del: dr, offset: go }));
+        Ok(())
+    });
 }
 
 /// `memif_set_next_free_buffer`
@@ -391,15 +415,9 @@ pub unsafe extern "C" fn memif_tx_burst(
     count: u16,
     tx: *mut u16,
 ) -> c_int {
-    call(|| {
-        if tx.is_null() || (bufs.is_null() && count > 0) {
-            return data::tx(conn, qid).and(Err(Code::InvalArg));
-        }
-        // SAFETY: the caller's promise.
-        let bufs = unsafe { slice_mut(bufs, count.into()) }?;
-        // SAFETY: the caller's promise.
-        unsafe { report(tx, data::tx_burst(conn, qid, bufs)) }
-    })
+    let act = |bufs: &mut [Buffer]| data::tx_burst(conn, qid, bufs);
+    // SAFETY: the caller's promise.
+    unsafe { burst(tx, bufs, count.into(), || data::tx(conn, qid).map(drop), act) }
 }
 
 /// `memif_rx_burst`
@@ -411,23 +429,36 @@ pub unsafe extern "C" fn memif_rx_burst(
     count: u16,
     rx: *mut u16,
 ) -> c_int {
-    call(|| {
-        if rx.is_null() || (bufs.is_null() && count > 0) {
-            return data::rx(conn, qid).and(Err(Code::InvalArg));
+    let act = |bufs: &mut [MaybeUninit<Buffer>]| data::rx_burst(conn, qid, bufs);
+    // SAFETY: the caller's promise.
+    unsafe { burst(rx, bufs, count.into(), || data::rx(conn, qid).map(drop), act) }
+}
+
+/// There is no link, whatever became of the last one.
+fn no_link(error: Error) -> Code {
+    if matches!(error, Error::NoLink { .. }) { Code::Disconnected } else { error.into() }
+}
+
+/// Puts the default into an empty path, and writes an abstract name with its `@`, which it may come without.
+fn set_path(path: &mut [c_char; 108]) -> Outcome {
+    if !path.iter().skip(1).any(|byte| *byte == 0) {
+        return Err(Code::InvalArg);
+    }
+    match path {
+        [0, 0, ..] => {
+            for (to, from) in path.iter_mut().zip(DEFAULT_SOCKET.bytes()) {
+                *to = c_char::from_ne_bytes([from]);
+            }
         }
-        // SAFETY: the caller's promise.
-        let bufs = unsafe { slice_mut(bufs.cast::<MaybeUninit<Buffer>>(), count.into()) }?;
-        // SAFETY: the caller's promise.
-        unsafe { report(rx, data::rx_burst(conn, qid, bufs)) }
-    })
+        [first @ 0, ..] => *first = c_char::from_ne_bytes([b'@']),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The path that a socket's arguments name.
 fn path_of(args: &SocketArgs) -> Result<String, Code> {
-    match char_text(&args.path) {
-        path if path.is_empty() => Ok(DEFAULT_SOCKET.into()),
-        path => String::from_utf8(path).map_err(|_| Code::InvalArg),
-    }
+    String::from_utf8(char_text(&args.path)).map_err(|_| Code::InvalArg)
 }
 
 /// The interval of a timer. When it begins is not asked for: a slave tries at once.

@@ -5,7 +5,9 @@
 //! ring to ring, and which ring a buffer came from no longer matters: each is in one table of [`Places`], or in the pool.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,7 +50,7 @@ impl Places {
     #[inline(always)]
     pub(crate) fn shares_with(&self, other: &Self) -> bool {
         match (&self.home, &other.home) {
-            (Some(one), Some(other)) => Arc::ptr_eq(&one.0, &other.0),
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.0, &other.0) || one.0.file == other.0.file,
             _ => false,
         }
     }
@@ -95,6 +97,8 @@ struct Inner {
     free: Mutex<VecDeque<u32>>,
     buffer_size: u32,
     buffers: usize,
+    /// Device and inode of the file, where two memories may be of one.
+    file: (u64, u64),
     /// The control plane that ends links when a peer takes pages away.
     alarm: Arc<EventFd>,
     region: Region,
@@ -145,10 +149,10 @@ impl PacketMemory {
         let mut file = RegionFile::create("memif packets", len as usize, huge_pages)?;
         file.guard(Arc::clone(memif.alarm()))?;
         let offsets = (0..buffers).map(|number| number * stride).collect();
-        Ok(Self::over(memif, Region::Own(file), buffer_size, offsets))
+        Self::over(memif, Region::Own(file), buffer_size, offsets)
     }
 
-    /// Uses memory that the caller brings: `size` bytes of shared memory (a memfd, or a file on tmpfs or hugetlbfs, open
+    /// Uses memory that the caller brings, once or for several control planes, each with buffers of its own in it: `size` bytes of shared memory (a memfd, or a file on tmpfs or hugetlbfs, open
     /// for reading and writing), in which `offsets` says where buffers of `buffer_size` bytes begin. The file is sealed
     /// against shrinking where it can be.
     ///
@@ -169,12 +173,18 @@ impl PacketMemory {
         let mapped = fd.try_clone().map_err(Error::system("dup"))?;
         let mut region = PeerRegion::map(mapped, size, ShrinkSeal::Prefer)?;
         region.guard(Arc::clone(memif.alarm()))?;
-        Ok(Self::over(memif, Region::Brought { region, fd }, buffer_size, offsets.iter().copied().collect()))
+        Self::over(memif, Region::Brought { region, fd }, buffer_size, offsets.iter().copied().collect())
     }
 
-    fn over(memif: &Memif, region: Region, buffer_size: u32, free: VecDeque<u32>) -> Self {
+    fn over(memif: &Memif, region: Region, buffer_size: u32, free: VecDeque<u32>) -> Result<Self, Error> {
+        let fd = match &region {
+            Region::Own(file) => file.as_fd().try_clone_to_owned(),
+            Region::Brought { fd, .. } => fd.try_clone(),
+        };
+        let file = fd.and_then(|fd| File::from(fd).metadata()).map_err(Error::system("fstat"))?;
+        let file = (file.dev(), file.ino());
         let (buffers, alarm) = (free.len(), Arc::clone(memif.alarm()));
-        Self(Arc::new(Inner { free: Mutex::new(free), buffer_size, buffers, alarm, region }))
+        Ok(Self(Arc::new(Inner { free: Mutex::new(free), buffer_size, buffers, file, alarm, region })))
     }
 
     /// Buffers, taken or not.

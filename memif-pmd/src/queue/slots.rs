@@ -41,7 +41,7 @@ pub struct Taken {
 /// What a claimed buffer was filled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filled {
-    /// Where packet bytes begin in the buffer, in bytes; 0 for a master.
+    /// Where packet bytes begin in the buffer, in bytes; a master's begin at 0.
     pub start: u32,
     /// How many there are.
     pub len: u32,
@@ -344,7 +344,10 @@ impl TxQueue {
             let Ok(span) = queue.link.regions.span(desc.region, desc.offset, desc.length) else { break };
             let buffer = SlotBuffer { index: queue.side.position().wrapping_add(ahead), span, next: false };
             let Some(filled) = describe(ahead.into(), buffer) else { break };
-            if u64::from(filled.start) + u64::from(filled.len) > u64::from(desc.length) {
+            let end = u64::from(filled.start) + u64::from(filled.len);
+            // a master leaves the slave's places alone: its packets begin where their buffers do
+            let movable = filled.start == 0 || matches!(queue.side, TxSide::Slave(_));
+            if end > u64::from(desc.length) || !movable {
                 break;
             }
             let flags = if filled.next { DESC_FLAG_NEXT } else { 0 };

@@ -354,7 +354,8 @@ impl<'m> InterfaceBuilder<'m> {
     }
 
     /// As [`InterfaceBuilder::notify_interrupts`], but leaves the eventfd readable, and so reports it again with every
-    /// turn of the control plane, until the receiver calls [`crate::RxQueue::clear_event`].
+    /// turn of the control plane, until the receiver calls [`crate::RxQueue::clear_event`] or
+    /// [`crate::RxQueue::settle_event`]. Reports nothing of queues whose mode is not [`RxMode::Interrupt`].
     pub fn notify_interrupts_until_cleared(mut self) -> Self {
         self.interrupts = Interrupts::Pending;
         self

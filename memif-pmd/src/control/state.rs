@@ -280,10 +280,15 @@ impl State {
     fn on_interrupt(&mut self, owner: u64, queue: u16) {
         let Some(interface) = self.interfaces.get(&owner) else { return };
         let direction = rx_direction(interface.config.role);
-        if let Some(ring) = interface.link.as_ref().and_then(|link| link.ring(direction, queue)) {
-            if interface.config.interrupts == Interrupts::Taken {
-                let _ = ring.event.drain(); // before the handler receives, so that no ring is lost
-            }
+        let ring = interface.link.as_ref().and_then(|link| link.ring(direction, queue));
+        let Some(ring) = ring else { return };
+        let pending = interface.config.interrupts == Interrupts::Pending;
+        let polled = interface.rx_slot(queue).is_some_and(|slot| slot.mode() != RxMode::Interrupt);
+        if !pending || polled {
+            let _ = ring.event.drain(); // before the handler receives, so that no ring is lost
+        }
+        // a receiver that polls does not clear what is pending
+        if !(pending && polled) {
             self.notify(owner, Event::Interrupt { queue });
         }
     }

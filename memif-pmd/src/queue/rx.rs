@@ -47,6 +47,8 @@ pub struct RxQueue {
     doorbell: Option<Arc<EventFd>>,
     /// Slots held by nobody who knows: see [`Skips`].
     pub(super) skips: Skips,
+    /// The eventfd was emptied since the mode is to poll.
+    pub(super) quiet: bool,
 }
 
 /// A peeked packet: `count` of the pieces, from `first`, and their bytes.
@@ -158,6 +160,7 @@ impl RxQueue {
             packets: Vec::new(),
             doorbell: None,
             skips: Skips::default(),
+            quiet: false,
         }
     }
 

@@ -182,16 +182,20 @@ impl RxQueue {
         Ok(Taken { buffers: taken, more: ready > 0 })
     }
 
-    /// After all packets were taken: makes the eventfd unreadable, unless the mode is not [`RxMode::Interrupt`], or more
-    /// packets have come meanwhile. No ring is lost.
+    /// After all packets were taken: makes the eventfd unreadable, unless more packets have come meanwhile. No ring is
+    /// lost. Costs a system call in [`RxMode::Interrupt`], and one when that ends.
+    #[inline]
     pub fn settle_event(&mut self) {
-        if self.mode() != RxMode::Interrupt || self.handle.link().is_none() {
+        let polls = self.mode() != RxMode::Interrupt;
+        if polls && self.quiet || self.handle.link().is_none() {
             return;
         }
+        self.quiet = polls;
         let Some(queue) = &self.handle.link else { return };
         let _ = queue.event.drain(); // nothing to drain is fine
         wake_fence(); // pairs with the sender's, between its index and its ring
-        if self.has_packets()
+        if !polls
+            && self.has_packets()
             && let Some(queue) = &self.handle.link
         {
             let _ = queue.event.ring(); // a full counter is rung already

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Why a scenario failed, or could not be run.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// Our side refused or failed.
     #[error(transparent)]
     Memif(#[from] memif_pmd::Error),
@@ -63,7 +63,8 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    /// The kernel's answer to what was tried.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |error| Self::Io { what, error }
     }

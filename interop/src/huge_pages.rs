@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// The kernel's pool of 2 MiB pages, as large as it has to be; dropped = as large as it was.
 #[derive(Debug)]
-pub(crate) struct Reserved {
+pub struct Reserved {
     pool: PathBuf,
     /// Pages that the pool had before, if it had to grow.
     before: Option<u64>,
@@ -15,7 +15,10 @@ pub(crate) struct Reserved {
 
 impl Reserved {
     /// At least `needed` free huge pages of 2 MiB.
-    pub(crate) fn new(needed: u64) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::HugePages`], which says how to get them.
+    pub fn new(needed: u64) -> Result<Self, Error> {
         let mut reserved = Self { pool: "/sys/kernel/mm/hugepages/hugepages-2048kB".into(), before: None };
         let free = reserved.free();
         if free < needed {

@@ -7,14 +7,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use memif_interop::{Error, Output, Reserved, Testpmd};
 use memif_os::cpu::{allowed_cores, pin_current};
 use memif_pmd::{HugePages, Interface, Memif, PacketMemory, Port, Running, Stop, Workers, forward_in_place};
 use tempfile::TempDir;
-
-use crate::error::Error;
-use crate::huge_pages::Reserved;
-use crate::output::Output;
-use crate::testpmd::Testpmd;
 
 /// For a link to come up or go down: more than the two seconds after which a slave tries again.
 pub(crate) const LINK: Duration = Duration::from_secs(8);

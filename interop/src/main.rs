@@ -1,22 +1,18 @@
 //! Runs memif interfaces against DPDK's testpmd, in both roles, and checks every packet. See the README.
 
-mod error;
-mod huge_pages;
 mod lab;
-mod output;
 mod packets;
 mod scenarios;
-mod testpmd;
 mod traffic;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use memif_interop::{Error, fetch};
 use memif_pmd::{Memif, Port, Stop, ctrl_c};
 
-use crate::error::Error;
 use crate::lab::{FLOWING, LINK, LISTENING, Lab};
 use crate::scenarios::Scenario;
 use crate::traffic::RoundTrip;
@@ -81,14 +77,6 @@ fn report(scenario: &Scenario, lab: &Lab) -> bool {
     };
     println!("{verdict:<7} {:<27} {:4.1} s  {text}", scenario.name, began.elapsed().as_secs_f64());
     result.is_ok()
-}
-
-/// Unpacks testpmd into `dpdk`, unless it is there.
-fn fetch(dpdk: &Path) -> Result<(), Error> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fetch-dpdk.sh");
-    let status = Command::new(script).arg(dpdk).status();
-    let status = status.map_err(Error::io(format!("cannot run {script}")))?;
-    if status.success() { Ok(()) } else { Err(Error::Fetch { script: script.to_owned(), status }) }
 }
 
 /// Keeps packets going round until killed, or until its peer is gone.

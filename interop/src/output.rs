@@ -7,14 +7,14 @@ use std::time::Duration;
 
 /// What a child wrote on one stream so far; the end of it is waited for.
 #[derive(Debug, Default)]
-pub(crate) struct Output {
+pub struct Output {
     text: Mutex<String>,
     grew: Condvar,
 }
 
 impl Output {
     /// Collects `stream` on a thread of its own, which ends with the stream.
-    pub(crate) fn collect(mut stream: impl Read + Send + 'static) -> Arc<Self> {
+    pub fn collect(mut stream: impl Read + Send + 'static) -> Arc<Self> {
         let output = Arc::new(Self::default());
         let collected = Arc::clone(&output);
         thread::spawn(move || {
@@ -29,12 +29,12 @@ impl Output {
     }
 
     /// All of it so far.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What came from byte `from` on up to and including `wanted`, if it comes within `timeout`.
-    pub(crate) fn wait(&self, from: usize, wanted: &str, timeout: Duration) -> Option<String> {
+    pub fn wait(&self, from: usize, wanted: &str, timeout: Duration) -> Option<String> {
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |text: &mut String| text.get(from..).is_none_or(|new| !new.contains(wanted));
         let (text, _) =

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memif_interop::Error;
 use memif_pmd::{FaultKind, Memif, QueueDetails, RingDetails};
 
-use crate::error::Error;
 use crate::lab::{Bench, LINK, Lab, Peer, Setup};
 use crate::traffic::{Flow, RoundTrip, receive, send};
 

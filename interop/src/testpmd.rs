@@ -28,13 +28,13 @@ const QUIT: Duration = Duration::from_secs(5);
 
 /// Packets and bytes that testpmd's port has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counters {
+pub struct Counters {
     /// Packets received.
-    pub(crate) rx_packets: u64,
+    pub rx_packets: u64,
     /// Bytes received.
-    pub(crate) rx_bytes: u64,
+    pub rx_bytes: u64,
     /// Packets that a ring took.
-    pub(crate) tx_packets: u64,
+    pub tx_packets: u64,
 }
 
 impl Counters {
@@ -51,7 +51,7 @@ impl Counters {
 
 /// A running testpmd with one memif port; killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Testpmd {
+pub struct Testpmd {
     child: Child,
     input: Option<ChildStdin>,
     answers: Arc<Output>,
@@ -63,7 +63,10 @@ pub(crate) struct Testpmd {
 
 impl Testpmd {
     /// Starts `program` with `arguments` and waits for its prompt. It forwards nothing yet.
-    pub(crate) fn start(program: &Path, arguments: &[String], stop: &Stop) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// It cannot be started, or shows no prompt; the error holds what it said last.
+    pub fn start(program: &Path, arguments: &[String], stop: &Stop) -> Result<Self, Error> {
         let mut child = Command::new(program)
             .args(arguments)
             // Ctrl-C is for us: it is ended in order
@@ -82,7 +85,10 @@ impl Testpmd {
     }
 
     /// Types `line` and returns what it answers.
-    pub(crate) fn command(&mut self, line: &str) -> Result<String, Error> {
+    ///
+    /// # Errors
+    /// It takes no command or does not come back to its prompt.
+    pub fn command(&mut self, line: &str) -> Result<String, Error> {
         if self.input.as_mut().is_none_or(|input| writeln!(input, "{line}").is_err()) {
             return Err(self.failed(format!("took no {line:?}")));
         }
@@ -90,26 +96,38 @@ impl Testpmd {
     }
 
     /// Waits for the next link that comes up.
-    pub(crate) fn connected(&mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// There is no link in time.
+    pub fn connected(&mut self) -> Result<(), Error> {
         let log = Arc::clone(&self.log);
         self.read.1 += self.wait(&log, self.read.1, CONNECTED, ANSWER)?.len();
         Ok(())
     }
 
     /// Waits until its log says `text`.
-    pub(crate) fn logs(&mut self, text: &str) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// It does not say so in time.
+    pub fn logs(&mut self, text: &str) -> Result<(), Error> {
         let log = Arc::clone(&self.log);
         self.wait(&log, self.read.1, text, ANSWER).map(drop)
     }
 
     /// What its port has counted since the link came up.
-    pub(crate) fn counters(&mut self) -> Result<Counters, Error> {
+    ///
+    /// # Errors
+    /// It does not answer, or not with counters.
+    pub fn counters(&mut self) -> Result<Counters, Error> {
         let answer = self.command("show port stats 0")?;
         Counters::parse(&answer).ok_or_else(|| self.failed("shows no counters".into()))
     }
 
     /// Ends it as a user would; one that does not end in time is killed.
-    pub(crate) fn quit(mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn quit(mut self) -> Result<(), Error> {
         if let Some(mut input) = self.input.take() {
             // one that is gone takes no command, and is noticed below
             let _ = writeln!(input, "quit");
@@ -125,7 +143,10 @@ impl Testpmd {
     }
 
     /// Ends it with SIGKILL.
-    pub(crate) fn sigkill(&mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn sigkill(&mut self) -> Result<(), Error> {
         self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(Error::io("cannot kill testpmd"))
     }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memif_interop::Error;
 use memif_pmd::{Burst, Interface, RxQueue, Stop, TxQueue};
 
-use crate::error::Error;
 use crate::packets::{Stream, check_txonly};
 
 /// Packets in a burst.

@@ -1,0 +1,269 @@
+//! What an end of a link does in its own process: generate, or count what arrives.
+
+use std::hint;
+use std::io::{BufRead, Write};
+use std::time::Duration;
+
+use memif_os::clock::monotonic_ns;
+use memif_os::cpu::pin_current;
+use memif_pmd::{Burst, Interface, Memif, Port, RxMode, RxQueue, TxQueue};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::pair::{End, OPEN, UP, Window};
+use crate::presence::Watch;
+
+/// For a link to come up.
+const LINK: Duration = Duration::from_secs(10);
+/// A sender goes on for so long after its window, as the receiver may be a little late.
+const AFTER_NS: u64 = 5_000_000;
+/// Turns between two looks at the clock.
+const TURNS: usize = 32;
+/// Turns without a packet before an adaptive receiver sleeps: as `Idle::Sleep` suggests, half a millisecond.
+const SPIN: u32 = 10_000;
+/// Longest sleep of a receiver.
+const NAP: Duration = Duration::from_millis(5);
+/// Bytes that a generator in place writes and a sink in place reads: an Ethernet header.
+const HEADER: usize = 14;
+/// Bytes of a buffer, as memif has them by default.
+const BUFFER: usize = 2048;
+
+/// What an end does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// Sends packets as fast as it can, on all queues in turn.
+    Generate {
+        /// Bytes of a packet.
+        size: usize,
+        /// Packets in a burst.
+        burst: usize,
+        /// Whether it writes headers into the ring's buffers, rather than copying whole packets there.
+        in_place: bool,
+    },
+    /// Receives packets and counts them, on all queues in turn.
+    Sink {
+        /// Packets in a burst.
+        burst: usize,
+        /// Whether it reads headers where they are, rather than copying whole packets out of the ring.
+        in_place: bool,
+    },
+}
+
+/// What an end found in its window.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// Packets sent or received.
+    pub(crate) packets: u64,
+    /// Nanoseconds of the window as it was.
+    pub(crate) ns: u64,
+    /// Share of the time that it was without its core although ready.
+    pub(crate) lost: f64,
+    /// Share of the time that it was running.
+    pub(crate) ran: f64,
+}
+
+impl Found {
+    /// Millions of packets a second.
+    pub(crate) fn mpps(&self) -> f64 {
+        self.packets as f64 * 1e3 / self.ns.max(1) as f64
+    }
+}
+
+/// The life of an end: `text` is its [`End`].
+///
+/// # Errors
+/// No such interface or core, no link, or the link was lost under way.
+pub(crate) fn live(text: &str) -> Result<(), Error> {
+    let end: End = serde_json::from_str(text)?;
+    let memif = Memif::start()?;
+    let interface = end.port.parse::<Port>()?.interface(&memif).open()?;
+    say(OPEN)?;
+    interface.wait_up(Some(LINK))?;
+    say(UP)?;
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line).map_err(Error::io("cannot read the window"))?;
+    if read == 0 {
+        return Ok(()); // nobody wants to know any more
+    }
+    let window: Window = serde_json::from_str(&line)?;
+    pin_current(end.core)?;
+    let found = match end.work {
+        Work::Generate { size, burst, in_place } => {
+            generate(&interface, end.core, window, (size, burst, in_place))
+        }
+        Work::Sink { burst, in_place } => sink(&interface, end.core, window, (burst, in_place)),
+    }?;
+    say(&serde_json::to_string(&found)?)?;
+    // the link stays until the other end is done, too: then this process is ended
+    std::io::stdin().lock().read_line(&mut line).map(drop).map_err(Error::io("cannot wait for the end"))
+}
+
+fn say(line: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::io("cannot answer"))
+}
+
+/// Takes turns until the clock says so; returns the packets they moved.
+fn turns(until: u64, turn: &mut impl FnMut() -> Result<usize, Error>) -> Result<u64, Error> {
+    let mut packets = 0;
+    while monotonic_ns() < until {
+        for _ in 0..TURNS {
+            packets += turn()? as u64;
+        }
+    }
+    Ok(packets)
+}
+
+/// Takes turns for the warm-up and through the window.
+fn measured(
+    core: usize,
+    window: Window,
+    turn: &mut impl FnMut() -> Result<usize, Error>,
+) -> Result<Found, Error> {
+    turns(window.begin, turn)?;
+    let (watch, start) = (Watch::start(core)?, monotonic_ns());
+    let packets = turns(window.end, turn)?;
+    let ns = monotonic_ns() - start;
+    let presence = watch.end()?;
+    Ok(Found { packets, ns, lost: presence.lost, ran: presence.ran })
+}
+
+fn generate(
+    interface: &Interface,
+    core: usize,
+    window: Window,
+    (size, burst, in_place): (usize, usize, bool),
+) -> Result<Found, Error> {
+    let mut queues = Vec::new();
+    for index in 0..interface.tx_count() {
+        let mut packets = Burst::new(burst)?;
+        fill(&mut packets, size);
+        packets.iter_mut().for_each(|packet| packet.fill(0x5a));
+        queues.push((interface.tx(index)?, packets));
+    }
+    let mut turn = || {
+        let each = queues.iter_mut().map(|(tx, packets)| {
+            if in_place { send_in_place(tx, size, burst) } else { send_copies(tx, size, packets) }
+        });
+        Ok(each.sum())
+    };
+    let found = measured(core, window, &mut turn)?;
+    turns(window.end + AFTER_NS, &mut turn)?;
+    for (tx, _) in &mut queues {
+        check(tx.is_up(), tx.stats().dropped())?;
+    }
+    Ok(found)
+}
+
+/// Fills a burst with packets that hold what they held before.
+#[inline]
+fn fill(packets: &mut Burst, size: usize) {
+    while packets.reserve(size).is_some() {}
+}
+
+/// Copies packets into the ring; what it did not take the last time goes first.
+#[inline]
+fn send_copies(tx: &mut TxQueue, size: usize, packets: &mut Burst) -> usize {
+    if packets.is_empty() {
+        fill(packets, size);
+    }
+    tx.send(packets)
+}
+
+#[inline]
+fn send_in_place(tx: &mut TxQueue, size: usize, burst: usize) -> usize {
+    let pieces = size.div_ceil(BUFFER);
+    let mut room = tx.reserve(burst * pieces);
+    let packets = room.len() / pieces;
+    for first in (0..packets).map(|packet| packet * pieces) {
+        if let Some(span) = room.span(first) {
+            span.copy_from(&[0x5a; HEADER]);
+        }
+        for piece in 0..pieces {
+            room.set_len(first + piece, (size - piece * BUFFER).min(BUFFER));
+            if piece + 1 < pieces {
+                room.chain(first + piece);
+            }
+        }
+    }
+    room.commit(packets * pieces);
+    packets
+}
+
+fn sink(
+    interface: &Interface,
+    core: usize,
+    window: Window,
+    (burst, in_place): (usize, bool),
+) -> Result<Found, Error> {
+    let mut packets = Burst::new(burst)?;
+    let mut queues = (0..interface.rx_count()).map(|i| interface.rx(i)).collect::<Result<Vec<_>, _>>()?;
+    let mut idle = Idle::default();
+    let mut turn = || {
+        let each = queues
+            .iter_mut()
+            .map(|rx| if in_place { receive_in_place(rx, burst) } else { receive_copies(rx, &mut packets) });
+        let received = each.sum();
+        idle.after(received, &mut queues)?;
+        Ok(received)
+    };
+    let found = measured(core, window, &mut turn)?;
+    for rx in &mut queues {
+        check(rx.is_up(), rx.stats().dropped())?;
+    }
+    Ok(found)
+}
+
+#[inline]
+fn receive_copies(rx: &mut RxQueue, packets: &mut Burst) -> usize {
+    let received = rx.receive(packets);
+    hint::black_box(&mut *packets);
+    packets.clear();
+    received
+}
+
+#[inline]
+fn receive_in_place(rx: &mut RxQueue, burst: usize) -> usize {
+    let peeked = rx.peek(burst);
+    let received = peeked.len();
+    let mut header = [0; HEADER];
+    for span in peeked.iter().filter_map(|mut packet| packet.next()) {
+        span.read_at(0, &mut header);
+        hint::black_box(&mut header);
+    }
+    peeked.release(received);
+    received
+}
+
+/// Turns without a packet, one after the other.
+#[derive(Debug, Default)]
+struct Idle {
+    turns: u32,
+}
+
+impl Idle {
+    /// Does what the mode says when there was nothing: goes on, sleeps, or sleeps after a while. For one queue.
+    #[inline]
+    fn after(&mut self, received: usize, queues: &mut [RxQueue]) -> Result<(), Error> {
+        if received > 0 {
+            self.turns = 0;
+            return Ok(());
+        }
+        let [rx] = queues else { return Ok(()) };
+        self.turns = self.turns.saturating_add(1);
+        match rx.mode() {
+            RxMode::Polling => hint::spin_loop(),
+            RxMode::Adaptive if self.turns < SPIN => hint::spin_loop(),
+            RxMode::Interrupt | RxMode::Adaptive => drop(rx.wait(Some(NAP))?),
+        }
+        Ok(())
+    }
+}
+
+fn check(is_up: bool, dropped: u64) -> Result<(), Error> {
+    match (is_up, dropped) {
+        (true, 0) => Ok(()),
+        (false, _) => Err(Error::Unfit("the link was lost while it was measured".into())),
+        (true, dropped) => Err(Error::Unfit(format!("{dropped} packets were dropped while it was measured"))),
+    }
+}

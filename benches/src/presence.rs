@@ -1,0 +1,102 @@
+//! Whether a pinned thread really had its core: a measurement during which it did not is worth nothing.
+
+use std::fs;
+
+use memif_os::clock::monotonic_ns;
+
+use crate::error::Error;
+
+/// A tick of `/proc/stat` in nanoseconds: `USER_HZ` is 100 on every Linux of today.
+const TICK_NS: u64 = 10_000_000;
+
+/// What the kernel says about a thread and its core at one time.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: u64,
+    /// Nanoseconds on a core.
+    ran: u64,
+    /// Nanoseconds ready to run without a core: somebody else had it.
+    waited: u64,
+    /// Nanoseconds that the hypervisor ran something else on the core.
+    stolen: u64,
+}
+
+/// Watches the calling thread, which is pinned to a core, for some time.
+///
+/// That a thread waited while ready counts exactly what involuntary switches only hint at, and sees through a thread
+/// that sleeps of its own will. What the hypervisor takes does not show there; it is in the core's steal time.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    core: usize,
+    start: Look,
+}
+
+/// What came of watching, as shares of the time, 0 to 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Presence {
+    /// Without the core although ready.
+    pub(crate) lost: f64,
+    /// On the core.
+    pub(crate) ran: f64,
+}
+
+impl Watch {
+    /// From now on.
+    ///
+    /// # Errors
+    /// The kernel keeps no scheduler figures.
+    pub(crate) fn start(core: usize) -> Result<Self, Error> {
+        Ok(Self { core, start: look(core)? })
+    }
+
+    /// Until now.
+    ///
+    /// # Errors
+    /// The kernel keeps no scheduler figures.
+    pub(crate) fn end(&self) -> Result<Presence, Error> {
+        let (start, end) = (self.start, look(self.core)?);
+        let time = end.at.saturating_sub(start.at).max(1) as f64;
+        let lost = (end.waited + end.stolen).saturating_sub(start.waited + start.stolen);
+        Ok(Presence { lost: lost as f64 / time, ran: end.ran.saturating_sub(start.ran) as f64 / time })
+    }
+}
+
+fn look(core: usize) -> Result<Look, Error> {
+    let file = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(file).map_err(Error::io(format!("cannot read {file}")))?;
+    let wrong = || Error::Unfit(format!("{file} says {text:?}: needs a kernel with CONFIG_SCHED_INFO"));
+    let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+    let (Some(ran), Some(waited)) = (numbers.next(), numbers.next()) else { return Err(wrong()) };
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    Ok(Look { at: monotonic_ns(), ran, waited, stolen: stolen_ticks(&stat, core) * TICK_NS })
+}
+
+/// The eighth number of the core's line; 0 where there is none, as on bare metal.
+fn stolen_ticks(stat: &str, core: usize) -> u64 {
+    let name = format!("cpu{core}");
+    let line = stat.lines().find(|line| line.split(' ').next() == Some(&name));
+    line.and_then(|line| line.split_whitespace().nth(8)?.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn steal_is_found_by_core() {
+        let stat = "cpu  9 9 9 9 9 9 9 99 0 0\ncpu1 1 2 3 4 5 6 7 8 0 0\ncpu10 1 2 3 4 5 6 7 18 0 0\n";
+        assert_eq!(stolen_ticks(stat, 1), 8);
+        assert_eq!(stolen_ticks(stat, 10), 18);
+        assert_eq!(stolen_ticks(stat, 2), 0);
+    }
+
+    #[test]
+    fn a_sleeper_neither_runs_nor_waits_for_its_core() {
+        let watch = Watch::start(0).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let presence = watch.end().unwrap();
+        // the time asleep counts for neither, whatever else the machine does
+        assert!(presence.lost >= 0.0 && presence.ran < 0.9, "{presence:?}");
+    }
+}

@@ -1,0 +1,185 @@
+//! What is handed over: a table for people, and samples and plots in a folder for everything else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::plot::{self, Plot};
+use crate::sample::{LOST_LIMIT, Measured, PING_LIMIT, Row, Run};
+
+/// A run, and the words for it.
+pub(crate) struct Report<'r> {
+    /// The command's name: also that of its files.
+    pub(crate) name: &'static str,
+    /// How it was measured.
+    pub(crate) settings: String,
+    /// Heads of the cells of each row.
+    pub(crate) columns: &'r [&'static str],
+    /// Names of the figures, with units; the main one first.
+    pub(crate) values: &'r [&'static str],
+    /// What was measured.
+    pub(crate) rows: &'r [Row<'r>],
+    /// What came of it.
+    pub(crate) run: &'r Run,
+    /// Heads of further figures, and what they are for each row.
+    pub(crate) ratios: Vec<(&'static str, Vec<Option<f64>>)>,
+}
+
+impl Report<'_> {
+    /// Prints the table, and writes samples and plots into `folder`.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub(crate) fn publish(&self, folder: &Path, plots: &[Plot]) -> Result<(), Error> {
+        println!("memif-bench {}\n{}", self.name, Machine::read());
+        println!("settings  {}", self.settings);
+        println!("{}\n\n{}", self.calm(), self.table());
+        fs::create_dir_all(folder).map_err(Error::io(format!("cannot make folder {}", folder.display())))?;
+        let samples = folder.join(format!("{}.csv", self.name));
+        self.write_samples(&samples)?;
+        println!("\nsamples   {}", samples.display());
+        for plot in plots {
+            let file: PathBuf = folder.join(format!("{}-{}.svg", self.name, plot.name));
+            plot::draw(plot, &file)?;
+            println!("plot      {}", file.display());
+        }
+        Ok(())
+    }
+
+    /// How calm the machine was.
+    fn calm(&self) -> String {
+        let run = self.run;
+        let pings = run.rounds.iter().map(|round| format!("{:.0}", round.ping.0.max(round.ping.1)));
+        let away = run.rounds.iter().filter(|round| !run.counts(round)).count();
+        format!(
+            "ping-pong {:.0} ns at best; by round: {} ns\n\
+             rejected  {away} of {} rounds, slower than {PING_LIMIT} x the best; {} samples with over {} % of the time \
+             off a core, taken again\n          medians of the rest; ! none of the row's samples was below that",
+            run.best_ping(),
+            pings.collect::<Vec<_>>().join(", "),
+            run.rounds.len(),
+            run.rejected(),
+            LOST_LIMIT * 100.0
+        )
+    }
+
+    fn table(&self) -> String {
+        let mut lines = vec![self.head()];
+        lines.extend((0..self.rows.len()).map(|row| self.line(row)));
+        let columns = lines.first().map_or(0, Vec::len);
+        let width = |at: usize| lines.iter().filter_map(|line| Some(line.get(at)?.len())).max().unwrap_or(0);
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        let text = lines.iter().map(|line| {
+            let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}"));
+            cells.collect::<Vec<_>>().join("  ")
+        });
+        text.collect::<Vec<_>>().join("\n")
+    }
+
+    fn head(&self) -> Vec<String> {
+        let names = self.columns.iter().chain(self.values).map(|name| (*name).to_owned());
+        let rest = ["min", "max"].into_iter().chain(self.ratios.iter().map(|(name, _)| *name)).chain(["n"]);
+        names.chain(rest.map(str::to_owned)).collect()
+    }
+
+    fn line(&self, row: usize) -> Vec<String> {
+        let mut line = self.rows.get(row).map(|row| row.cells.clone()).unwrap_or_default();
+        let Some(summary) = self.run.summary(row) else { return line };
+        line.extend(summary.medians.iter().map(|value| figure(*value)));
+        line.extend([figure(summary.range.0), figure(summary.range.1)]);
+        let ratio = |column: &[Option<f64>]| column.get(row).copied().flatten();
+        let ratios = self.ratios.iter().map(|(_, column)| ratio(column));
+        line.extend(ratios.map(|ratio| ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"))));
+        line.push(format!("{}{}", summary.samples, if summary.disturbed > 0 { "!" } else { "" }));
+        line
+    }
+
+    /// Every sample, also those that were rejected.
+    fn write_samples(&self, file: &Path) -> Result<(), Error> {
+        let mut writer = csv::Writer::from_path(file)?;
+        let fixed = ["round", "ping_before_ns", "ping_after_ns", "round_counts", "kept", "lost_share"];
+        writer.write_record(fixed.iter().chain(self.columns).chain(self.values))?;
+        for (number, round) in self.run.rounds.iter().enumerate() {
+            let kept = round.kept.iter().enumerate().map(|(row, sample)| (row, sample, true));
+            let rejected = round.rejected.iter().map(|(row, sample)| (*row, sample, false));
+            for (row, sample, kept) in kept.chain(rejected) {
+                let Measured { values, lost } = sample;
+                let mut record = vec![
+                    (number + 1).to_string(),
+                    format!("{:.1}", round.ping.0),
+                    format!("{:.1}", round.ping.1),
+                    self.run.counts(round).to_string(),
+                    kept.to_string(),
+                    format!("{lost:.4}"),
+                ];
+                record.extend(self.rows.get(row).map(|row| row.cells.clone()).unwrap_or_default());
+                record.extend(values.iter().map(|value| format!("{value:.3}")));
+                writer.write_record(record)?;
+            }
+        }
+        writer.flush().map_err(Error::io(format!("cannot write {}", file.display())))
+    }
+}
+
+/// Three significant digits or more.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memif_pmd::Stop;
+
+    fn with_report(check: impl FnOnce(&Report<'_>)) {
+        let sample = || Ok(Measured { values: vec![123.4, 5.678], lost: 0.0 });
+        let rows = [
+            Row { cells: vec!["64".into(), "S2M".into()], take: Box::new(sample) },
+            Row { cells: vec!["1514".into(), "M2S".into()], take: Box::new(sample) },
+        ];
+        let run = Run::take(&rows, 2, || Ok(100.0), &Stop::new()).unwrap();
+        check(&Report {
+            name: "test",
+            settings: String::new(),
+            columns: &["size", "dir"],
+            values: &["Mpps", "ns"],
+            rows: &rows,
+            run: &run,
+            ratios: vec![("x floor", vec![Some(0.8), None])],
+        });
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        with_report(|report| {
+            let table = report.table();
+            let lines: Vec<_> = table.lines().collect();
+            assert_eq!(lines.len(), 3);
+            assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{table}");
+            assert_eq!(
+                lines[1].split_whitespace().collect::<Vec<_>>(),
+                ["64", "S2M", "123", "5.68", "123", "123", "0.80", "2"]
+            );
+            assert!(lines[2].contains(" - "), "{table}");
+        });
+    }
+
+    #[test]
+    fn every_sample_is_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        with_report(|report| report.publish(folder.path(), &[]).unwrap());
+        let mut reader = csv::Reader::from_path(folder.path().join("test.csv")).unwrap();
+        assert_eq!(reader.headers().unwrap().get(7), Some("dir"));
+        let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 4);
+        assert_eq!(
+            records[1].iter().collect::<Vec<_>>(),
+            ["1", "100.0", "100.0", "true", "true", "0.0000", "1514", "M2S", "123.400", "5.678"]
+        );
+    }
+}

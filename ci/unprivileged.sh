@@ -16,11 +16,12 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 # a copy, as the checkout may lie where nobody may not look
 while read -r _ program; do cp "$program" "$scratch/"; done <<<"$list"
-cp "${CARGO_TARGET_DIR:-target}/release-test/memif" "$scratch/"
+cp "${CARGO_TARGET_DIR:-target}"/release-test/{memif,memif-bench} "$scratch/"
 chmod -R a+rX "$scratch"
 mkdir -m 1777 "$scratch/tmp"
 while read -r _ program; do
     name=$(basename "$program")
     setpriv --reuid=nobody --regid=nogroup --clear-groups env -i PATH="$PATH" TMPDIR="$scratch/tmp" HOME=/nonexistent \
-        CARGO_BIN_EXE_memif="$scratch/memif" "$scratch/$name" --quiet
+        CARGO_BIN_EXE_memif="$scratch/memif" CARGO_BIN_EXE_memif-bench="$scratch/memif-bench" \
+        "$scratch/$name" --quiet
 done <<<"$list"

@@ -7,7 +7,7 @@ use clap::Args;
 use memif_os::cpu::{CoreList, allowed_cores};
 use memif_pmd::{Role, Stop, ctrl_c};
 
-use crate::ends::Work;
+use crate::ends::{Found, Work};
 use crate::error::Error;
 use crate::floor::{self, Shape};
 use crate::pair::{self, Cores, End, Sockets, Timing};
@@ -97,22 +97,30 @@ impl Bench {
     /// # Errors
     /// An end fails.
     pub(crate) fn one_way(&self, sender: Role, keys: &str, tx: Work, rx: Work) -> Result<Measured, Error> {
+        let (sent, received) = self.link(sender, keys, tx, rx)?;
+        Ok(Measured { values: vec![received.mpps()], lost: sent.lost.max(received.lost) })
+    }
+
+    /// What both ends found, the sender first.
+    ///
+    /// # Errors
+    /// An end fails.
+    pub(crate) fn link(&self, sender: Role, keys: &str, tx: Work, rx: Work) -> Result<(Found, Found), Error> {
         let socket = self.sockets.next();
         let end = |role, core, work| End { port: format!("{socket},role={role}{keys}"), core, work };
-        let (sent, received) = match sender {
+        match sender {
             Role::Slave => {
                 let (master, slave) =
                     (end(Role::Master, self.cores.rx, rx), end(Role::Slave, self.cores.tx, tx));
                 let (received, sent) = pair::run(&master, &slave, self.timing)?;
-                (sent, received)
+                Ok((sent, received))
             }
             Role::Master => {
                 let (master, slave) =
                     (end(Role::Master, self.cores.tx, tx), end(Role::Slave, self.cores.rx, rx));
-                pair::run(&master, &slave, self.timing)?
+                pair::run(&master, &slave, self.timing)
             }
-        };
-        Ok(Measured { values: vec![received.mpps()], lost: sent.lost.max(received.lost) })
+        }
     }
 
     /// The floor for packets of `size` with buffers at `stride`, burst 64 and ring 1024.

@@ -1,8 +1,10 @@
-//! What an end of a link does in its own process: generate, or count what arrives.
+//! What an end of a link does in its own process: generate, count what arrives, or pass packets round.
 
 use std::hint;
 use std::io::{BufRead, Write};
-use std::time::Duration;
+use std::slice;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use memif_os::clock::monotonic_ns;
 use memif_os::cpu::pin_current;
@@ -10,21 +12,28 @@ use memif_pmd::{Burst, Interface, Memif, Port, RxMode, RxQueue, TxQueue};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::histogram;
 use crate::pair::{End, OPEN, UP, Window};
 use crate::presence::Watch;
 
 /// For a link to come up.
-const LINK: Duration = Duration::from_secs(10);
+pub(crate) const LINK: Duration = Duration::from_secs(10);
 /// A sender goes on for so long after its window, as the receiver may be a little late.
-const AFTER_NS: u64 = 5_000_000;
-/// Turns between two looks at the clock.
+const AFTER_NS: u64 = 50_000_000;
+/// Turns between two looks at the clock; one where a turn may sleep.
 const TURNS: usize = 32;
 /// Turns without a packet before an adaptive receiver sleeps: as `Idle::Sleep` suggests, half a millisecond.
 const SPIN: u32 = 10_000;
 /// Longest sleep of a receiver.
-const NAP: Duration = Duration::from_millis(5);
+const NAP: Duration = Duration::from_millis(100);
 /// Bytes that a generator in place writes and a sink in place reads: an Ethernet header.
 const HEADER: usize = 14;
+/// Bytes of a packet that is pinged.
+const SMALLEST: usize = 64;
+/// Turns without a packet between two looks whether a round trip still makes sense.
+const LOST: u32 = 64;
+/// Longest round trip.
+const LONGEST: Duration = Duration::from_secs(2);
 /// Bytes of a buffer, as memif has them by default.
 const BUFFER: usize = 2048;
 
@@ -47,6 +56,20 @@ pub(crate) enum Work {
         /// Whether it reads headers where they are, rather than copying whole packets out of the ring.
         in_place: bool,
     },
+    /// Sends packets of 64 bytes and takes the time until all are back, over and over.
+    Ping {
+        /// Packets on their way at once.
+        packets: usize,
+        /// Microseconds that it sleeps before each.
+        pause_us: u64,
+    },
+    /// Sends back what it receives.
+    Echo {
+        /// Packets in a burst.
+        burst: usize,
+    },
+    /// Keeps the link and does nothing.
+    Rest,
 }
 
 /// What an end found in its window.
@@ -60,6 +83,8 @@ pub(crate) struct Found {
     pub(crate) lost: f64,
     /// Share of the time that it was running.
     pub(crate) ran: f64,
+    /// Nanoseconds of round trips: p50, p90, p99, p99.9 and the longest. Of one that pings.
+    pub(crate) round_trips: Option<[f64; 5]>,
 }
 
 impl Found {
@@ -87,15 +112,27 @@ pub(crate) fn live(text: &str) -> Result<(), Error> {
     }
     let window: Window = serde_json::from_str(&line)?;
     pin_current(end.core)?;
-    let found = match end.work {
-        Work::Generate { size, burst, in_place } => {
-            generate(&interface, end.core, window, (size, burst, in_place))
-        }
-        Work::Sink { burst, in_place } => sink(&interface, end.core, window, (burst, in_place)),
-    }?;
+    let found = work(&interface, &end, window)?;
     say(&serde_json::to_string(&found)?)?;
     // the link stays until the other end is done, too: then this process is ended
     std::io::stdin().lock().read_line(&mut line).map(drop).map_err(Error::io("cannot wait for the end"))
+}
+
+fn work(interface: &Interface, end: &End, window: Window) -> Result<Found, Error> {
+    match end.work {
+        Work::Generate { size, burst, in_place } => {
+            generate(interface, end.core, window, (size, burst, in_place))
+        }
+        Work::Sink { burst, in_place } => sink(interface, end.core, window, (burst, in_place)),
+        Work::Ping { packets, pause_us } => {
+            ping(interface, end.core, window, packets, Duration::from_micros(pause_us))
+        }
+        Work::Echo { burst } => echo(interface, end.core, window, burst),
+        Work::Rest => measured(end.core, window, 1, &mut || {
+            thread::sleep(NAP);
+            Ok(0)
+        }),
+    }
 }
 
 fn say(line: &str) -> Result<(), Error> {
@@ -104,10 +141,11 @@ fn say(line: &str) -> Result<(), Error> {
 }
 
 /// Takes turns until the clock says so; returns the packets they moved.
-fn turns(until: u64, turn: &mut impl FnMut() -> Result<usize, Error>) -> Result<u64, Error> {
+/// The clock is looked at once in `count` turns.
+fn turns(until: u64, count: usize, turn: &mut impl FnMut() -> Result<usize, Error>) -> Result<u64, Error> {
     let mut packets = 0;
     while monotonic_ns() < until {
-        for _ in 0..TURNS {
+        for _ in 0..count {
             packets += turn()? as u64;
         }
     }
@@ -118,14 +156,18 @@ fn turns(until: u64, turn: &mut impl FnMut() -> Result<usize, Error>) -> Result<
 fn measured(
     core: usize,
     window: Window,
+    count: usize,
     turn: &mut impl FnMut() -> Result<usize, Error>,
 ) -> Result<Found, Error> {
-    turns(window.begin, turn)?;
+    let late = monotonic_ns() > window.begin;
+    turns(window.begin, count, turn)?;
     let (watch, start) = (Watch::start(core)?, monotonic_ns());
-    let packets = turns(window.end, turn)?;
+    let packets = turns(window.end, count, turn)?;
     let ns = monotonic_ns() - start;
     let presence = watch.end()?;
-    Ok(Found { packets, ns, lost: presence.lost, ran: presence.ran })
+    // one that was not there when the window began has lost it
+    let lost = if late { 1.0 } else { presence.lost };
+    Ok(Found { packets, ns, lost, ran: presence.ran, round_trips: None })
 }
 
 fn generate(
@@ -147,8 +189,8 @@ fn generate(
         });
         Ok(each.sum())
     };
-    let found = measured(core, window, &mut turn)?;
-    turns(window.end + AFTER_NS, &mut turn)?;
+    let found = measured(core, window, TURNS, &mut turn)?;
+    turns(window.end + AFTER_NS, TURNS, &mut turn)?;
     for (tx, _) in &mut queues {
         check(tx.is_up(), tx.stats().dropped())?;
     }
@@ -199,6 +241,7 @@ fn sink(
     let mut packets = Burst::new(burst)?;
     let mut queues = (0..interface.rx_count()).map(|i| interface.rx(i)).collect::<Result<Vec<_>, _>>()?;
     let mut idle = Idle::default();
+    let count = turns_of(&queues);
     let mut turn = || {
         let each = queues
             .iter_mut()
@@ -207,7 +250,7 @@ fn sink(
         idle.after(received, &mut queues)?;
         Ok(received)
     };
-    let found = measured(core, window, &mut turn)?;
+    let found = measured(core, window, count, &mut turn)?;
     for rx in &mut queues {
         check(rx.is_up(), rx.stats().dropped())?;
     }
@@ -235,6 +278,80 @@ fn receive_in_place(rx: &mut RxQueue, burst: usize) -> usize {
     received
 }
 
+/// Turns between two looks at the clock.
+fn turns_of(queues: &[RxQueue]) -> usize {
+    if queues.iter().all(|rx| rx.mode() == RxMode::Polling) { TURNS } else { 1 }
+}
+
+fn ping(
+    interface: &Interface,
+    core: usize,
+    window: Window,
+    packets: usize,
+    pause: Duration,
+) -> Result<Found, Error> {
+    let (mut tx, mut rx) = (interface.tx(0)?, interface.rx(0)?);
+    let (mut out, mut back) = (Burst::new(packets)?, Burst::new(packets)?);
+    let mut round_trips = histogram::new()?;
+    let mut turn = || {
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+        fill(&mut out, SMALLEST);
+        let start = monotonic_ns();
+        round_trip(&mut tx, &mut rx, &mut out, &mut back)?;
+        let now = monotonic_ns();
+        if start >= window.begin {
+            round_trips.saturating_record(now - start);
+        }
+        Ok(packets)
+    };
+    let mut found = measured(core, window, 1, &mut turn)?;
+    check(rx.is_up(), rx.stats().dropped() + tx.stats().dropped())?;
+    found.round_trips = Some(histogram::quantiles(&round_trips));
+    Ok(found)
+}
+
+/// Sends all of `out`, and returns when as many are back.
+#[inline]
+fn round_trip(tx: &mut TxQueue, rx: &mut RxQueue, out: &mut Burst, back: &mut Burst) -> Result<(), Error> {
+    let mut missing = out.len();
+    let mut idle = Idle::default();
+    let mut deadline = None;
+    while missing > 0 {
+        tx.send(out);
+        let received = rx.receive(back);
+        back.clear();
+        missing = missing.saturating_sub(received);
+        idle.after(received, slice::from_mut(rx))?;
+        if idle.turns >= LOST && idle.turns.is_multiple_of(LOST) {
+            check(rx.is_up(), 0)?;
+            if Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + LONGEST) {
+                return Err(Error::Unfit(format!("{missing} packets did not come back within {LONGEST:?}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn echo(interface: &Interface, core: usize, window: Window, burst: usize) -> Result<Found, Error> {
+    let mut queues = [interface.rx(0)?];
+    let mut tx = interface.tx(0)?;
+    let mut packets = Burst::new(burst)?;
+    let mut idle = Idle::default();
+    let count = turns_of(&queues);
+    let mut turn = || {
+        let received = queues.iter_mut().map(|rx| rx.receive(&mut packets)).sum();
+        tx.send(&mut packets);
+        idle.after(received, &mut queues)?;
+        Ok(received)
+    };
+    let found = measured(core, window, count, &mut turn)?;
+    // the other end may be waiting for its last packets
+    turns(window.end + AFTER_NS, count, &mut turn)?;
+    Ok(found)
+}
+
 /// Turns without a packet, one after the other.
 #[derive(Debug, Default)]
 struct Idle {
@@ -254,7 +371,9 @@ impl Idle {
         match rx.mode() {
             RxMode::Polling => hint::spin_loop(),
             RxMode::Adaptive if self.turns < SPIN => hint::spin_loop(),
-            RxMode::Interrupt | RxMode::Adaptive => drop(rx.wait(Some(NAP))?),
+            RxMode::Interrupt | RxMode::Adaptive => {
+                rx.wait(Some(NAP))?;
+            }
         }
         Ok(())
     }

@@ -196,9 +196,13 @@ pub(crate) fn packets(shape: Shape, cores: Cores, timing: Timing) -> Result<Meas
     })
 }
 
-/// Round trips in one of the parts whose median counts, and parts.
-const ROUND_TRIPS: u64 = 10_000;
-const PARTS: usize = 11;
+/// Round trips in one of the parts whose median counts.
+const ROUND_TRIPS: u64 = 1000;
+/// Parts, and nanoseconds after which there need not be more: cores that are not ours alone take for ever.
+const PARTS: usize = 50;
+const LONGEST_NS: u64 = 200_000_000;
+/// Says that there is no next round trip.
+const END: u64 = u64::MAX;
 
 /// Nanoseconds of a round trip between the two cores, one cache line each way.
 ///
@@ -206,37 +210,54 @@ const PARTS: usize = 11;
 /// No such core.
 pub(crate) fn ping_pong(cores: Cores) -> Result<f64, Error> {
     let (there, back) = (CachePadded::new(AtomicU64::new(0)), CachePadded::new(AtomicU64::new(0)));
-    let (trips, both) = (ROUND_TRIPS * PARTS as u64, Barrier::new(2));
+    let both = Barrier::new(2);
     thread::scope(|scope| {
         let echo = scope.spawn(|| {
             let pinned = pin_current(cores.rx);
             both.wait();
-            // Acquire pairs with the Release of the other's store, both ways: a line with nothing else in it
-            for trip in 1..=trips {
-                while there.load(Ordering::Acquire) < trip {}
-                back.store(trip, Ordering::Release);
-            }
+            send_back(&there, &back);
             pinned.map_err(Error::from)
         });
         let ping = scope.spawn(|| {
             let pinned = pin_current(cores.tx);
             both.wait();
-            let mut parts = Vec::with_capacity(PARTS);
-            let mut start = monotonic_ns();
-            for trip in 1..=trips {
-                there.store(trip, Ordering::Release);
-                while back.load(Ordering::Acquire) < trip {}
-                if trip % ROUND_TRIPS == 0 {
-                    let now = monotonic_ns();
-                    parts.push((now - start) as f64 / ROUND_TRIPS as f64);
-                    start = now;
-                }
-            }
-            pinned.map(|()| median(&mut parts)).map_err(Error::from)
+            let ns = round_trips(&there, &back);
+            there.store(END, Ordering::Release);
+            pinned.map(|()| ns).map_err(Error::from)
         });
         joined(echo)?;
         joined(ping)
     })
+}
+
+// Acquire pairs with the Release of the other's store, both ways: a line with nothing else in it.
+
+fn send_back(there: &AtomicU64, back: &AtomicU64) {
+    let mut seen = 0;
+    while seen != END {
+        let trip = there.load(Ordering::Acquire);
+        if trip != seen {
+            back.store(trip, Ordering::Release);
+            seen = trip;
+        }
+    }
+}
+
+fn round_trips(there: &AtomicU64, back: &AtomicU64) -> f64 {
+    let mut parts = Vec::with_capacity(PARTS);
+    let first = monotonic_ns();
+    let (mut start, mut trip) = (first, 0);
+    while parts.len() < PARTS && (parts.is_empty() || start - first < LONGEST_NS) {
+        for _ in 0..ROUND_TRIPS {
+            trip += 1;
+            there.store(trip, Ordering::Release);
+            while back.load(Ordering::Acquire) != trip {}
+        }
+        let now = monotonic_ns();
+        parts.push((now - start) as f64 / ROUND_TRIPS as f64);
+        start = now;
+    }
+    median(&mut parts)
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {

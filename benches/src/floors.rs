@@ -48,6 +48,7 @@ pub(crate) fn floors(args: &Floors) -> Result<(), Error> {
         rows: &rows,
         run: &run,
         ratios: Vec::new(),
+        targets: Vec::new(),
     };
     report.publish(&args.options.out, &[])
 }

@@ -1,7 +1,5 @@
 //! `memif-bench line`: packets from one process to another, both on a core of their own, over one ring.
 
-use std::fmt::Display;
-
 use clap::{Args, ValueEnum};
 use memif_interop::Reserved;
 use memif_pmd::Role;
@@ -10,7 +8,7 @@ use crate::bench::{Bench, Options, strides};
 use crate::ends::Work;
 use crate::error::Error;
 use crate::plot::Plot;
-use crate::report::Report;
+use crate::report::{Limit, Report, Target};
 use crate::sample::Row;
 
 /// Huge pages for the regions of one link, with its rings of any size here.
@@ -132,9 +130,16 @@ pub(crate) fn line(args: &Line) -> Result<(), Error> {
             .flat_map(|size| strides(usize::from(*size)).map(|stride| floor_row(&bench, *size, stride))),
     );
     let run = bench.take(&rows)?;
-    let floor_at = |size: u16| Some(cases.len() + 2 * sizes.iter().position(|s| *s == size)?);
-    let better = |row: usize, floor: usize| run.ratio(row, floor)?.min(run.ratio(row, floor + 1)?).into();
-    let to_floor = cases.iter().enumerate().map(|(row, case)| better(row, floor_at(case.size)?));
+    let to_floor: Vec<_> = cases
+        .iter()
+        .enumerate()
+        .map(|(row, case)| {
+            let floor = cases.len() + 2 * sizes.iter().position(|size| *size == case.size)?;
+            // the better of the two strides
+            Some(run.ratio(row, floor)?.min(run.ratio(row, floor + 1)?))
+        })
+        .collect();
+    let targets = targets(&cases, &to_floor);
     let report = Report {
         name: "line",
         settings: format!(
@@ -145,7 +150,8 @@ pub(crate) fn line(args: &Line) -> Result<(), Error> {
         values: &["Mpps"],
         rows: &rows,
         run: &run,
-        ratios: vec![("x floor", to_floor.collect())],
+        ratios: vec![("x floor", to_floor)],
+        targets,
     };
     let plots = [
         plot(&report, &cases, "size", "bytes of a packet", |case| {
@@ -235,6 +241,22 @@ impl Case {
     }
 }
 
+/// What is wanted of both directions, as shares of the floor.
+fn targets(cases: &[Case], to_floor: &[Option<f64>]) -> Vec<Target> {
+    let wanted = [(64, 0.8), (256, 0.95), (1514, 0.95)];
+    let all = cases.iter().zip(to_floor).filter_map(|(case, got)| {
+        let plain = Case { size: BASE.size, direction: BASE.direction, ..*case } == BASE;
+        let (_, limit) = wanted.iter().find(|(size, _)| plain && *size == case.size)?;
+        let what = format!(
+            "{} B {}, of the floor at the better stride",
+            case.size,
+            name(case.direction).to_uppercase()
+        );
+        Some(Target { what, got: *got, limit: Limit::AtLeast(*limit) })
+    });
+    all.collect()
+}
+
 fn floor_row(bench: &Bench, size: u16, stride: usize) -> Row<'_> {
     let what = format!("floor {stride}");
     let cells =
@@ -281,10 +303,7 @@ fn plot(
 /// What of a case is not the base.
 fn differs(case: &Case) -> String {
     let cells = case.cells().into_iter().zip(BASE.cells()).zip(COLUMNS);
-    let words: Vec<_> = cells.filter(|((a, b), _)| a != b).map(|((a, _), name)| label(name, &a)).collect();
+    let words: Vec<_> =
+        cells.filter(|((a, b), _)| a != b).map(|((a, _), name)| format!("{name} {a}")).collect();
     if words.is_empty() { "S2M, copy".into() } else { words.join(", ") }
-}
-
-fn label(name: &str, value: &dyn Display) -> String {
-    format!("{name} {value}")
 }

@@ -4,17 +4,22 @@
 //! run. See [`sample`] for what is done about a noisy machine.
 
 mod bench;
+mod dpdk;
 mod ends;
 mod error;
 mod floor;
 mod floors;
+mod histogram;
+mod latency;
 mod line;
 mod machine;
 mod pair;
+mod peers;
 mod plot;
 mod presence;
 mod report;
 mod sample;
+mod scale;
 
 use std::process::ExitCode;
 
@@ -35,6 +40,12 @@ enum Command {
     Line(line::Line),
     /// What two cores and memory can do with no memif at all
     Floors(floors::Floors),
+    /// Round trips of a packet, polling and asleep, idle and under load
+    Latency(latency::Latency),
+    /// DPDK's net_memif and ours, with themselves and with each other
+    Peers(peers::Peers),
+    /// Several queues between the same cores, and what looking at an empty one costs
+    Scale(scale::Scale),
     /// One end of a link; for this program itself
     #[command(hide = true)]
     End {
@@ -47,6 +58,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Line(args) => line::line(&args),
         Command::Floors(args) => floors::floors(&args),
+        Command::Latency(args) => latency::latency(&args),
+        Command::Peers(args) => peers::peers(&args),
+        Command::Scale(args) => scale::scale(&args),
         Command::End { end } => ends::live(&end),
     };
     match result {

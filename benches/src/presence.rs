@@ -21,12 +21,14 @@ struct Look {
     stolen: u64,
 }
 
-/// Watches the calling thread, which is pinned to a core, for some time.
+/// Watches a thread, which is pinned to a core, for some time.
 ///
 /// That a thread waited while ready counts exactly what involuntary switches only hint at, and sees through a thread
 /// that sleeps of its own will. What the hypervisor takes does not show there; it is in the core's steal time.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    /// The thread's folder below `/proc`.
+    thread: String,
     core: usize,
     start: Look,
 }
@@ -41,12 +43,33 @@ pub(crate) struct Presence {
 }
 
 impl Watch {
-    /// From now on.
+    /// The calling thread from now on.
     ///
     /// # Errors
     /// The kernel keeps no scheduler figures.
     pub(crate) fn start(core: usize) -> Result<Self, Error> {
-        Ok(Self { core, start: look(core)? })
+        Self::of("thread-self".into(), core)
+    }
+
+    /// The thread of process `pid` that has this name, from now on.
+    ///
+    /// # Errors
+    /// There is none, or the kernel keeps no scheduler figures.
+    pub(crate) fn named(pid: u32, name: &str, core: usize) -> Result<Self, Error> {
+        let tasks = format!("/proc/{pid}/task");
+        let entries = fs::read_dir(&tasks).map_err(Error::io(format!("cannot read {tasks}")))?;
+        let is_it = |task: &str| {
+            fs::read_to_string(format!("{tasks}/{task}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let mut numbers = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let task = numbers.find(|task| is_it(task));
+        let task = task.ok_or_else(|| Error::Unfit(format!("process {pid} has no thread {name}")))?;
+        Self::of(format!("{pid}/task/{task}"), core)
+    }
+
+    fn of(thread: String, core: usize) -> Result<Self, Error> {
+        let start = look(&thread, core)?;
+        Ok(Self { thread, core, start })
     }
 
     /// Until now.
@@ -54,16 +77,16 @@ impl Watch {
     /// # Errors
     /// The kernel keeps no scheduler figures.
     pub(crate) fn end(&self) -> Result<Presence, Error> {
-        let (start, end) = (self.start, look(self.core)?);
+        let (start, end) = (self.start, look(&self.thread, self.core)?);
         let time = end.at.saturating_sub(start.at).max(1) as f64;
         let lost = (end.waited + end.stolen).saturating_sub(start.waited + start.stolen);
         Ok(Presence { lost: lost as f64 / time, ran: end.ran.saturating_sub(start.ran) as f64 / time })
     }
 }
 
-fn look(core: usize) -> Result<Look, Error> {
-    let file = "/proc/thread-self/schedstat";
-    let text = fs::read_to_string(file).map_err(Error::io(format!("cannot read {file}")))?;
+fn look(thread: &str, core: usize) -> Result<Look, Error> {
+    let file = format!("/proc/{thread}/schedstat");
+    let text = fs::read_to_string(&file).map_err(Error::io(format!("cannot read {file}")))?;
     let wrong = || Error::Unfit(format!("{file} says {text:?}: needs a kernel with CONFIG_SCHED_INFO"));
     let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
     let (Some(ran), Some(waited)) = (numbers.next(), numbers.next()) else { return Err(wrong()) };
@@ -98,5 +121,22 @@ mod tests {
         let presence = watch.end().unwrap();
         // the time asleep counts for neither, whatever else the machine does
         assert!(presence.lost >= 0.0 && presence.ran < 0.9, "{presence:?}");
+    }
+
+    #[test]
+    fn threads_are_found_by_their_names() {
+        let (ready, started) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("watched".into());
+        let thread = thread.spawn(move || {
+            ready.send(()).unwrap();
+            let _ = ended.recv();
+        });
+        started.recv().unwrap();
+        let pid = std::process::id();
+        assert!(Watch::named(pid, "watched", 0).unwrap().end().is_ok());
+        assert!(Watch::named(pid, "nobody", 0).unwrap_err().to_string().contains("nobody"));
+        drop(end);
+        thread.unwrap().join().unwrap();
     }
 }

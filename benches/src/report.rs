@@ -1,5 +1,6 @@
 //! What is handed over: a table for people, and samples and plots in a folder for everything else.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,38 @@ use crate::error::Error;
 use crate::machine::Machine;
 use crate::plot::{self, Plot};
 use crate::sample::{LOST_LIMIT, Measured, PING_LIMIT, Row, Run};
+
+/// Something that ought to hold, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// What is compared with what.
+    pub(crate) what: String,
+    /// The figure, if both were measured.
+    pub(crate) got: Option<f64>,
+    /// Where it is reached.
+    pub(crate) limit: Limit,
+}
+
+/// Where a target is reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Limit {
+    /// From here upwards.
+    AtLeast(f64),
+    /// Up to here.
+    AtMost(f64),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(got) = self.got else { return write!(f, "not measured  {}", self.what) };
+        let (reached, words, limit) = match self.limit {
+            Limit::AtLeast(limit) => (got >= limit, "at least", limit),
+            Limit::AtMost(limit) => (got <= limit, "at most", limit),
+        };
+        let verdict = if reached { "reached" } else { "MISSED" };
+        write!(f, "{verdict:<12}  {}: {got:.2}, {words} {limit:.2}", self.what)
+    }
+}
 
 /// A run, and the words for it.
 pub(crate) struct Report<'r> {
@@ -24,6 +57,8 @@ pub(crate) struct Report<'r> {
     pub(crate) run: &'r Run,
     /// Heads of further figures, and what they are for each row.
     pub(crate) ratios: Vec<(&'static str, Vec<Option<f64>>)>,
+    /// What ought to hold.
+    pub(crate) targets: Vec<Target>,
 }
 
 impl Report<'_> {
@@ -34,11 +69,12 @@ impl Report<'_> {
     pub(crate) fn publish(&self, folder: &Path, plots: &[Plot]) -> Result<(), Error> {
         println!("memif-bench {}\n{}", self.name, Machine::read());
         println!("settings  {}", self.settings);
-        println!("{}\n\n{}", self.calm(), self.table());
+        println!("{}\n\n{}\n", self.calm(), self.table());
+        self.targets.iter().for_each(|target| println!("{target}"));
         fs::create_dir_all(folder).map_err(Error::io(format!("cannot make folder {}", folder.display())))?;
         let samples = folder.join(format!("{}.csv", self.name));
         self.write_samples(&samples)?;
-        println!("\nsamples   {}", samples.display());
+        println!("samples   {}", samples.display());
         for plot in plots {
             let file: PathBuf = folder.join(format!("{}-{}.svg", self.name, plot.name));
             plot::draw(plot, &file)?;
@@ -125,6 +161,7 @@ impl Report<'_> {
 /// Three significant digits or more.
 fn figure(value: f64) -> String {
     match value.abs() {
+        _ if value.is_nan() => "-".into(),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),
@@ -151,6 +188,7 @@ mod tests {
             rows: &rows,
             run: &run,
             ratios: vec![("x floor", vec![Some(0.8), None])],
+            targets: Vec::new(),
         });
     }
 
@@ -181,5 +219,15 @@ mod tests {
             records[1].iter().collect::<Vec<_>>(),
             ["1", "100.0", "100.0", "true", "true", "0.0000", "1514", "M2S", "123.400", "5.678"]
         );
+    }
+
+    #[test]
+    fn targets_say_whether_they_are_reached() {
+        let target = |got, limit| Target { what: "a / b".into(), got, limit }.to_string();
+        assert!(target(Some(2.0), Limit::AtLeast(1.5)).starts_with("reached"));
+        assert!(target(Some(1.0), Limit::AtLeast(1.5)).starts_with("MISSED"));
+        assert!(target(Some(1.0), Limit::AtMost(1.5)).ends_with("a / b: 1.00, at most 1.50"));
+        assert!(target(Some(f64::NAN), Limit::AtMost(1.5)).starts_with("MISSED"));
+        assert!(target(None, Limit::AtMost(1.5)).starts_with("not measured"));
     }
 }

@@ -6,6 +6,8 @@
 //! ping-pongs: one that is slower than [`PING_LIMIT`] times the best says that the cores were far apart just then (the
 //! hypervisor moves them), and the round counts for nothing.
 
+use std::io::{self, IsTerminal};
+
 use memif_pmd::Stop;
 
 use crate::error::Error;
@@ -93,18 +95,23 @@ impl Run {
         stop: &Stop,
     ) -> Result<Self, Error> {
         let mut run = Self::default();
+        let watched = io::stderr().is_terminal();
         let mut before = ping()?;
         while run.counting().count() < rounds && run.rounds.len() < 2 * rounds {
             let mut round = Round { ping: (before, 0.0), kept: Vec::new(), rejected: Vec::new() };
             for (index, row) in rows.iter().enumerate() {
-                eprint!("\r\x1b[Kround {} of {rounds}: {}", run.rounds.len() + 1, row.cells.join(" "));
+                if watched {
+                    eprint!("\r\x1b[Kround {} of {rounds}: {}", run.rounds.len() + 1, row.cells.join(" "));
+                }
                 round.sample(index, row, stop)?;
             }
             before = ping()?;
             round.ping.1 = before;
             run.rounds.push(round);
         }
-        eprint!("\r\x1b[K");
+        if watched {
+            eprint!("\r\x1b[K");
+        }
         Ok(run)
     }
 

@@ -84,6 +84,12 @@ impl Testpmd {
         Ok(testpmd)
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Types `line` and returns what it answers.
     ///
     /// # Errors

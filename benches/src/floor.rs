@@ -176,7 +176,7 @@ pub(crate) fn packets(shape: Shape, cores: Cores, timing: Timing) -> Result<Meas
             pin_current(cores.tx)?;
             let watch = Watch::start(cores.tx)?;
             slots.produce();
-            watch.end()
+            Ok(watch.end()?.lost)
         });
         let consumer = scope.spawn(|| {
             let _stop = StopAtEnd(&slots);
@@ -188,11 +188,11 @@ pub(crate) fn packets(shape: Shape, cores: Cores, timing: Timing) -> Result<Meas
             let (watch, start, before) = (Watch::start(cores.rx)?, monotonic_ns(), tail);
             slots.consume(&mut tail, &mut private, window.end);
             let ns = monotonic_ns() - start;
-            Ok(((tail - before) as f64 * 1e3 / ns as f64, watch.end()?))
+            Ok((tail - before, ns, watch.end()?.lost))
         });
-        let (mpps, ours) = joined(consumer)?;
+        let (packets, ns, ours) = joined(consumer)?;
         let theirs = joined(producer)?;
-        Ok(Measured { values: vec![mpps], lost: ours.lost.max(theirs.lost) })
+        Ok(Measured { values: vec![packets as f64 * 1e3 / ns.max(1) as f64], lost: ours.max(theirs) })
     })
 }
 

@@ -168,7 +168,11 @@ impl Round {
             if stop.is_stopped() {
                 return Err(Error::Interrupted);
             }
-            let sample = (row.take)()?;
+            let mut sample = (row.take)()?;
+            // nothing has moved: an end had no core at all, whatever it says
+            if sample.values.first().is_none_or(|value| *value <= 0.0) {
+                sample.lost = 1.0;
+            }
             let better = best.as_ref().is_none_or(|best| sample.lost < best.lost);
             let worse = if better { best.replace(sample) } else { Some(sample) };
             self.rejected.extend(worse.map(|worse| (index, worse)));
@@ -230,6 +234,14 @@ mod tests {
         assert_eq!(run.rejected(), 3);
         // the least disturbed of the second round, which nothing better came of
         assert!((run.rounds[1].kept[0].values[0] - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_sample_in_which_nothing_moved_is_taken_again() {
+        let run =
+            Run::take(&[samples(&[(0.0, 0.0), (5.0, 0.01)])], 1, pings(&[100.0]), &Stop::new()).unwrap();
+        assert_eq!(run.summary(0).unwrap().range, (5.0, 5.0));
+        assert_eq!(run.rejected(), 1);
     }
 
     #[test]

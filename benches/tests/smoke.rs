@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use tempfile::TempDir;
@@ -17,6 +18,8 @@ fn program() -> String {
         .unwrap_or_else(|_| env!("CARGO_BIN_EXE_memif-bench").to_owned())
 }
 
+static TURN: Mutex<()> = Mutex::new(());
+
 fn run(line: &str, folder: &TempDir) -> Output {
     let mut command = Command::new(program());
     command.args(line.split_whitespace()).arg("--out").arg(folder.path()).env("TMPDIR", folder.path());
@@ -29,6 +32,8 @@ type Record = Vec<String>;
 /// Runs a command; returns what it printed and the samples that it wrote, heads first.
 fn measure(line: &str) -> Option<(String, TempDir, Vec<Record>)> {
     let folder = tempfile::tempdir().unwrap();
+    // one after the other: each wants two cores for itself
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let output = run(&format!("{line} {TINY}"), &folder);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if thread::available_parallelism().unwrap().get() < 2 {

@@ -107,7 +107,7 @@ impl Bench {
     /// An end fails.
     pub(crate) fn link(&self, sender: Role, keys: &str, tx: Work, rx: Work) -> Result<(Found, Found), Error> {
         let socket = self.sockets.next();
-        let end = |role, core, work| End { port: format!("{socket},role={role}{keys}"), core, work };
+        let end = |role, core, work| End { ports: vec![format!("{socket},role={role}{keys}")], core, work };
         match sender {
             Role::Slave => {
                 let (master, slave) =

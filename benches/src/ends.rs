@@ -8,20 +8,21 @@ use std::time::{Duration, Instant};
 
 use memif_os::clock::monotonic_ns;
 use memif_os::cpu::pin_current;
-use memif_pmd::{Burst, Interface, Memif, Port, RxMode, RxQueue, TxQueue};
+use memif_pmd::{Burst, Interface, Memif, RxMode, RxQueue, TxQueue};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::histogram;
 use crate::pair::{End, OPEN, UP, Window};
 use crate::presence::Watch;
+use crate::relay;
 
 /// For a link to come up.
 pub(crate) const LINK: Duration = Duration::from_secs(10);
 /// A sender goes on for so long after its window, as the receiver may be a little late.
 const AFTER_NS: u64 = 50_000_000;
 /// Turns between two looks at the clock; one where a turn may sleep.
-const TURNS: usize = 32;
+pub(crate) const TURNS: usize = 32;
 /// Turns without a packet before an adaptive receiver sleeps: as `Idle::Sleep` suggests, half a millisecond.
 const SPIN: u32 = 10_000;
 /// Longest sleep of a receiver.
@@ -35,7 +36,7 @@ const LOST: u32 = 64;
 /// Longest round trip.
 const LONGEST: Duration = Duration::from_secs(2);
 /// Bytes of a buffer, as memif has them by default.
-const BUFFER: usize = 2048;
+pub(crate) const BUFFER: usize = 2048;
 
 /// What an end does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -70,6 +71,20 @@ pub(crate) enum Work {
     },
     /// Keeps the link and does nothing.
     Rest,
+    /// Sends on the first interface and counts what arrives on the second, both in place.
+    Circulate {
+        /// Bytes of a packet, at most those of a buffer.
+        size: usize,
+        /// Packets in a burst.
+        burst: usize,
+    },
+    /// Passes packets on from the first interface to the second.
+    Forward {
+        /// Packets in a burst.
+        burst: usize,
+        /// Whether buffers change hands, rather than packets being copied.
+        in_place: bool,
+    },
 }
 
 /// What an end found in its window.
@@ -85,6 +100,8 @@ pub(crate) struct Found {
     pub(crate) ran: f64,
     /// Nanoseconds of round trips: p50, p90, p99, p99.9 and the longest. Of one that pings.
     pub(crate) round_trips: Option<[f64; 5]>,
+    /// Nanoseconds of the turns that passed packets on. Of one that forwards.
+    pub(crate) busy_ns: u64,
 }
 
 impl Found {
@@ -101,9 +118,9 @@ impl Found {
 pub(crate) fn live(text: &str) -> Result<(), Error> {
     let end: End = serde_json::from_str(text)?;
     let memif = Memif::start()?;
-    let interface = end.port.parse::<Port>()?.interface(&memif).open()?;
+    let interfaces = relay::open(&memif, &end)?;
     say(OPEN)?;
-    interface.wait_up(Some(LINK))?;
+    interfaces.iter().try_for_each(|interface| interface.wait_up(Some(LINK)))?;
     say(UP)?;
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line).map_err(Error::io("cannot read the window"))?;
@@ -112,13 +129,16 @@ pub(crate) fn live(text: &str) -> Result<(), Error> {
     }
     let window: Window = serde_json::from_str(&line)?;
     pin_current(end.core)?;
-    let found = work(&interface, &end, window)?;
+    let found = work(&interfaces, &end, window)?;
     say(&serde_json::to_string(&found)?)?;
     // the link stays until the other end is done, too: then this process is ended
     std::io::stdin().lock().read_line(&mut line).map(drop).map_err(Error::io("cannot wait for the end"))
 }
 
-fn work(interface: &Interface, end: &End, window: Window) -> Result<Found, Error> {
+fn work(interfaces: &[Interface], end: &End, window: Window) -> Result<Found, Error> {
+    let (Some(interface), Some(last)) = (interfaces.first(), interfaces.last()) else {
+        return Err(Error::Unfit("an end without interfaces has nothing to do".into()));
+    };
     match end.work {
         Work::Generate { size, burst, in_place } => {
             generate(interface, end.core, window, (size, burst, in_place))
@@ -128,6 +148,10 @@ fn work(interface: &Interface, end: &End, window: Window) -> Result<Found, Error
             ping(interface, end.core, window, packets, Duration::from_micros(pause_us))
         }
         Work::Echo { burst } => echo(interface, end.core, window, burst),
+        Work::Circulate { size, burst } => relay::circulate(interface, last, end.core, window, (size, burst)),
+        Work::Forward { burst, in_place } => {
+            relay::forward(interface, last, end.core, window, (burst, in_place))
+        }
         Work::Rest => measured(end.core, window, 1, &mut || {
             thread::sleep(NAP);
             Ok(0)
@@ -153,7 +177,7 @@ fn turns(until: u64, count: usize, turn: &mut impl FnMut() -> Result<usize, Erro
 }
 
 /// Takes turns for the warm-up and through the window.
-fn measured(
+pub(crate) fn measured(
     core: usize,
     window: Window,
     count: usize,
@@ -167,7 +191,7 @@ fn measured(
     let presence = watch.end()?;
     // one that was not there when the window began has lost it
     let lost = if late { 1.0 } else { presence.lost };
-    Ok(Found { packets, ns, lost, ran: presence.ran, round_trips: None })
+    Ok(Found { packets, ns, lost, ran: presence.ran, round_trips: None, busy_ns: 0 })
 }
 
 fn generate(
@@ -212,8 +236,9 @@ fn send_copies(tx: &mut TxQueue, size: usize, packets: &mut Burst) -> usize {
     tx.send(packets)
 }
 
+/// Writes headers into the ring's buffers and sends them.
 #[inline]
-fn send_in_place(tx: &mut TxQueue, size: usize, burst: usize) -> usize {
+pub(crate) fn send_in_place(tx: &mut TxQueue, size: usize, burst: usize) -> usize {
     let pieces = size.div_ceil(BUFFER);
     let mut room = tx.reserve(burst * pieces);
     let packets = room.len() / pieces;
@@ -265,8 +290,9 @@ fn receive_copies(rx: &mut RxQueue, packets: &mut Burst) -> usize {
     received
 }
 
+/// Reads headers in the ring's buffers and gives them back.
 #[inline]
-fn receive_in_place(rx: &mut RxQueue, burst: usize) -> usize {
+pub(crate) fn receive_in_place(rx: &mut RxQueue, burst: usize) -> usize {
     let peeked = rx.peek(burst);
     let received = peeked.len();
     let mut header = [0; HEADER];
@@ -379,7 +405,8 @@ impl Idle {
     }
 }
 
-fn check(is_up: bool, dropped: u64) -> Result<(), Error> {
+/// The link has held, and nothing was dropped.
+pub(crate) fn check(is_up: bool, dropped: u64) -> Result<(), Error> {
     match (is_up, dropped) {
         (true, 0) => Ok(()),
         (false, _) => Err(Error::Unfit("the link was lost while it was measured".into())),

@@ -9,6 +9,7 @@ mod ends;
 mod error;
 mod floor;
 mod floors;
+mod forward;
 mod histogram;
 mod latency;
 mod line;
@@ -17,6 +18,7 @@ mod pair;
 mod peers;
 mod plot;
 mod presence;
+mod relay;
 mod report;
 mod sample;
 mod scale;
@@ -46,6 +48,8 @@ enum Command {
     Peers(peers::Peers),
     /// Several queues between the same cores, and what looking at an empty one costs
     Scale(scale::Scale),
+    /// What passing a packet on costs, copied and by exchanging buffers
+    Forward(forward::Forward),
     /// One end of a link; for this program itself
     #[command(hide = true)]
     End {
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Latency(args) => latency::latency(&args),
         Command::Peers(args) => peers::peers(&args),
         Command::Scale(args) => scale::scale(&args),
+        Command::Forward(args) => forward::forward(&args),
         Command::End { end } => ends::live(&end),
     };
     match result {

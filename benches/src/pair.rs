@@ -60,17 +60,17 @@ pub(crate) struct Window {
 /// What an end shall be and do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Its interface, as a port text.
-    pub(crate) port: String,
+    /// Its interfaces, as port texts: two to forward between, one otherwise.
+    pub(crate) ports: Vec<String>,
     /// The core of its data thread.
     pub(crate) core: usize,
     /// What it does.
     pub(crate) work: Work,
 }
 
-/// An end says this once its interface is open: a master can be connected to.
+/// An end says this once its interfaces are open: a master can be connected to.
 pub(crate) const OPEN: &str = "open";
-/// An end says this once it has a link.
+/// An end says this once they have links.
 pub(crate) const UP: &str = "up";
 
 /// Sockets for one link after the other.

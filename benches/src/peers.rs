@@ -263,7 +263,7 @@ impl Case {
 }
 
 fn ours(socket: &str, role: Role, core: usize, work: Work) -> End {
-    End { port: format!("{socket},role={role}{PAGES}"), core, work }
+    End { ports: vec![format!("{socket},role={role}{PAGES}")], core, work }
 }
 
 /// Starts our end and another, the master first.

@@ -108,6 +108,13 @@ fn scales() {
 }
 
 #[test]
+fn forwarding() {
+    let Some((text, _, records)) = measure("forward --size 64,1514") else { return };
+    check(&text, &records, 2 * 2, 2);
+    assert!(text.contains("in place, 1514 B / 64 B"), "{text}");
+}
+
+#[test]
 fn mistakes_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for (line, culprit) in [

@@ -1,0 +1,80 @@
+//! The ends of a forwarder test: one process passes packets on between two interfaces, the other makes and counts them.
+
+use memif_os::clock::monotonic_ns;
+use memif_pmd::{Burst, HugePages, Interface, Memif, PacketMemory, Port};
+
+use crate::ends::{BUFFER, Found, TURNS, Work, check, measured, receive_in_place, send_in_place};
+use crate::error::Error;
+use crate::pair::{End, Window};
+
+/// Buffers of two interfaces with a ring of 1024 each way, twice over.
+const BUFFERS: u32 = 2 * 2 * 2 * 1024;
+
+/// Opens an end's interfaces; those of a forwarder in place share packet memory.
+///
+/// # Errors
+/// A port that is none, or memory that is not to be had.
+pub(crate) fn open(memif: &Memif, end: &End) -> Result<Vec<Interface>, Error> {
+    let in_place = matches!(end.work, Work::Forward { in_place: true, .. });
+    let memory = || PacketMemory::new(memif, BUFFERS, BUFFER as u32, HugePages::Off);
+    let memory = in_place.then(memory).transpose()?;
+    let interfaces = end.ports.iter().map(|port| {
+        let builder = port.parse::<Port>()?.interface(memif);
+        let builder = memory.iter().fold(builder, |builder, memory| builder.packet_memory(memory));
+        Ok(builder.open()?)
+    });
+    interfaces.collect()
+}
+
+/// Makes packets for one interface and counts those that arrive on the other, on one core. Both in place: what is measured
+/// is the forwarder between them.
+///
+/// # Errors
+/// A link was lost, or packets were.
+pub(crate) fn circulate(
+    out: &Interface,
+    back: &Interface,
+    core: usize,
+    window: Window,
+    (size, burst): (usize, usize),
+) -> Result<Found, Error> {
+    let (mut tx, mut rx) = (out.tx(0)?, back.rx(0)?);
+    let found = measured(core, window, TURNS, &mut || {
+        send_in_place(&mut tx, size, burst);
+        Ok(receive_in_place(&mut rx, burst))
+    })?;
+    check(tx.is_up() && rx.is_up(), tx.stats().dropped() + rx.stats().dropped())?;
+    Ok(found)
+}
+
+/// Passes packets on, and adds up the time of the turns that did.
+///
+/// # Errors
+/// The interfaces share no packet memory although they should.
+pub(crate) fn forward(
+    from: &Interface,
+    to: &Interface,
+    core: usize,
+    window: Window,
+    (burst, in_place): (usize, bool),
+) -> Result<Found, Error> {
+    let (mut rx, mut tx) = (from.rx(0)?, to.tx(0)?);
+    let mut packets = Burst::new(burst)?;
+    let (mut busy_ns, mut before) = (0, monotonic_ns());
+    let mut found = measured(core, window, TURNS, &mut || {
+        let passed = if in_place {
+            rx.forward_to(&mut tx, burst).map_err(|error| Error::Unfit(error.to_string()))?
+        } else {
+            rx.receive(&mut packets);
+            tx.send(&mut packets)
+        };
+        let now = monotonic_ns();
+        if passed > 0 && before >= window.begin {
+            busy_ns += now - before;
+        }
+        before = now;
+        Ok(passed)
+    })?;
+    found.busy_ns = busy_ns;
+    Ok(found)
+}

@@ -36,7 +36,7 @@ const LOST: u32 = 64;
 /// Longest round trip.
 const LONGEST: Duration = Duration::from_secs(2);
 /// Bytes of a buffer, as memif has them by default.
-pub(crate) const BUFFER: usize = 2048;
+const BUFFER: usize = 2048;
 
 /// What an end does.
 #[derive(Clone, Debug, Serialize, Deserialize)]

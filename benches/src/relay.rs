@@ -1,12 +1,14 @@
 //! The ends of a forwarder test: one process passes packets on between two interfaces, the other makes and counts them.
 
 use memif_os::clock::monotonic_ns;
-use memif_pmd::{Burst, HugePages, Interface, Memif, PacketMemory, Port};
+use memif_pmd::{Burst, HugePages, Interface, InterfaceBuilder, Memif, PacketMemory, Port};
 
-use crate::ends::{BUFFER, Found, TURNS, Work, check, measured, receive_in_place, send_in_place};
+use crate::ends::{Found, TURNS, Work, check, measured, receive_in_place, send_in_place};
 use crate::error::Error;
 use crate::pair::{End, Window};
 
+/// Bytes of a buffer.
+const BUFFER: u32 = 2048;
 /// Buffers of two interfaces with a ring of 1024 each way, twice over.
 const BUFFERS: u32 = 2 * 2 * 2 * 1024;
 
@@ -16,11 +18,11 @@ const BUFFERS: u32 = 2 * 2 * 2 * 1024;
 /// A port that is none, or memory that is not to be had.
 pub(crate) fn open(memif: &Memif, end: &End) -> Result<Vec<Interface>, Error> {
     let in_place = matches!(end.work, Work::Forward { in_place: true, .. });
-    let memory = || PacketMemory::new(memif, BUFFERS, BUFFER as u32, HugePages::Off);
+    let memory = || PacketMemory::new(memif, BUFFERS, BUFFER, HugePages::Off);
     let memory = in_place.then(memory).transpose()?;
     let interfaces = end.ports.iter().map(|port| {
         let builder = port.parse::<Port>()?.interface(memif);
-        let builder = memory.iter().fold(builder, |builder, memory| builder.packet_memory(memory));
+        let builder = memory.iter().fold(builder, InterfaceBuilder::packet_memory);
         Ok(builder.open()?)
     });
     interfaces.collect()

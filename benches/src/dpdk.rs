@@ -13,8 +13,9 @@ use crate::pair::Window;
 use crate::presence::Watch;
 use crate::sample::Measured;
 
-/// The thread that forwards: `--lcores` below calls it 1.
-const FORWARDER: &str = "lcore-worker-1";
+/// How the name of the thread that forwards ends: `--lcores` below calls it 1, and what stands before differs between
+/// releases of DPDK.
+const FORWARDER: &str = "-worker-1";
 
 /// Where testpmd is.
 #[derive(Debug)]

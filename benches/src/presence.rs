@@ -59,7 +59,8 @@ impl Watch {
         let tasks = format!("/proc/{pid}/task");
         let entries = fs::read_dir(&tasks).map_err(Error::io(format!("cannot read {tasks}")))?;
         let is_it = |task: &str| {
-            fs::read_to_string(format!("{tasks}/{task}/comm")).is_ok_and(|comm| comm.trim_end().ends_with(name))
+            fs::read_to_string(format!("{tasks}/{task}/comm"))
+                .is_ok_and(|comm| comm.trim_end().ends_with(name))
         };
         let mut numbers = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let task = numbers.find(|task| is_it(task));

@@ -300,6 +300,7 @@ impl<R: RingMemory, T: PlaceTable> HeadReceiver<R, T> {
     }
 
     /// Posts what waits to be posted, unless that is left to the caller: the master may be waiting for it.
+    #[inline(always)]
     pub fn flush(&mut self) {
         self.repost(true);
     }
@@ -335,15 +336,18 @@ impl<R: RingMemory, T: PlaceTable> HeadReceiver<R, T> {
 
     /// Posts the first `slots` slots that wait for it, or all where there are fewer, and returns how many. The master
     /// gets each buffer without its first `headroom` bytes, and may not write to those; at most a whole buffer.
+    #[inline(never)]
     pub fn post_some(&mut self, slots: u16, headroom: u16) -> u16 {
         let slots = slots.min(self.unposted());
         let until = self.head.wrapping_add(slots);
-        while self.head != until {
-            let desc = self.buffers.post(self.head, self.ring.mask(), headroom);
-            self.ring.set_desc(self.head, desc);
-            self.head = self.head.wrapping_add(1);
+        let mut index = self.head;
+        while index != until {
+            let desc = self.buffers.post(index, self.ring.mask(), headroom);
+            self.ring.set_desc(index, desc);
+            index = index.wrapping_add(1);
         }
-        self.ring.publish_head(self.head);
+        self.head = until;
+        self.ring.publish_head(until);
         slots
     }
 

@@ -137,6 +137,7 @@ impl<R: RingMemory> TailReceiver<R> {
     }
 
     /// Gives back what waits for it, unless that is left to the caller: the slave may be waiting for it.
+    #[inline(always)]
     pub fn flush(&mut self) {
         self.return_lot(true);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memif_os::event::EventFd;
-use memif_ring::burst::Tally;
+use memif_ring::burst::{PacketSink, Tally};
 use memif_ring::copy::Work;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
@@ -68,6 +68,7 @@ impl RxSide {
         }
     }
 
+    #[inline(always)]
     pub(super) fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
         match self {
             Self::Slave(side) => side.ready(wanted),
@@ -96,6 +97,7 @@ impl RxSide {
     }
 
     /// Posts or gives back every slot that we are done with, unless that is left to the receiver.
+    #[inline(always)]
     fn flush(&mut self) {
         match self {
             Self::Slave(side) => side.flush(),
@@ -174,8 +176,16 @@ impl RxQueue {
         }
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
         let (regions, side) = (&queue.link.regions, &mut queue.side);
-        match queue.link.isa.run(ReceiveBurst { side, regions, burst, tally }) {
-            Ok(0) => 0,
+        // first a look, as most polls find nothing: into the loops only for packets
+        let outcome = match side.ready(burst.room()) {
+            Ok(0) => {
+                side.flush();
+                return 0;
+            }
+            Ok(_) => queue.link.isa.run(ReceiveBurst { side, regions, burst, tally }),
+            Err(fault) => Err(fault),
+        };
+        match outcome {
             Ok(_) => {
                 slot.counters.show(tally);
                 #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]

@@ -19,8 +19,8 @@ use crate::relay;
 
 /// For a link to come up.
 pub(crate) const LINK: Duration = Duration::from_secs(10);
-/// A sender goes on for so long after its window, as the receiver may be a little late.
-const AFTER_NS: u64 = 50_000_000;
+/// Who sends or echoes goes on for so long after its window unless it is ended, as the other end may be late.
+const AFTER_NS: u64 = 2_000_000_000;
 /// Turns between two looks at the clock; one where a turn may sleep.
 pub(crate) const TURNS: usize = 32;
 /// Turns without a packet before an adaptive receiver sleeps: as `Idle::Sleep` suggests, half a millisecond.
@@ -129,34 +129,38 @@ pub(crate) fn live(text: &str) -> Result<(), Error> {
     }
     let window: Window = serde_json::from_str(&line)?;
     pin_current(end.core)?;
-    let found = work(&interfaces, &end, window)?;
-    say(&serde_json::to_string(&found)?)?;
+    work(&interfaces, &end, window)?;
     // the link stays until the other end is done, too: then this process is ended
     std::io::stdin().lock().read_line(&mut line).map(drop).map_err(Error::io("cannot wait for the end"))
 }
 
-fn work(interfaces: &[Interface], end: &End, window: Window) -> Result<Found, Error> {
+/// Does it, and says what was found. Those whom the other end may still be waiting for go on for a while.
+fn work(interfaces: &[Interface], end: &End, window: Window) -> Result<(), Error> {
     let (Some(interface), Some(last)) = (interfaces.first(), interfaces.last()) else {
         return Err(Error::Unfit("an end without interfaces has nothing to do".into()));
     };
-    match end.work {
+    let core = end.core;
+    let found = match end.work {
         Work::Generate { size, burst, in_place } => {
-            generate(interface, end.core, window, (size, burst, in_place))
+            return generate(interface, core, window, (size, burst, in_place));
         }
-        Work::Sink { burst, in_place } => sink(interface, end.core, window, (burst, in_place)),
+        Work::Echo { burst } => return echo(interface, core, window, burst),
+        Work::Sink { burst, in_place } => sink(interface, core, window, (burst, in_place)),
         Work::Ping { packets, pause_us } => {
-            ping(interface, end.core, window, packets, Duration::from_micros(pause_us))
+            ping(interface, core, window, packets, Duration::from_micros(pause_us))
         }
-        Work::Echo { burst } => echo(interface, end.core, window, burst),
-        Work::Circulate { size, burst } => relay::circulate(interface, last, end.core, window, (size, burst)),
-        Work::Forward { burst, in_place } => {
-            relay::forward(interface, last, end.core, window, (burst, in_place))
-        }
-        Work::Rest => measured(end.core, window, 1, &mut || {
+        Work::Circulate { size, burst } => relay::circulate(interface, last, core, window, (size, burst)),
+        Work::Forward { burst, in_place } => relay::forward(interface, last, core, window, (burst, in_place)),
+        Work::Rest => measured(core, window, 1, &mut || {
             thread::sleep(NAP);
             Ok(0)
         }),
-    }
+    };
+    answer(&found?)
+}
+
+fn answer(found: &Found) -> Result<(), Error> {
+    say(&serde_json::to_string(found)?)
 }
 
 fn say(line: &str) -> Result<(), Error> {
@@ -199,7 +203,7 @@ fn generate(
     core: usize,
     window: Window,
     (size, burst, in_place): (usize, usize, bool),
-) -> Result<Found, Error> {
+) -> Result<(), Error> {
     let mut queues = Vec::new();
     for index in 0..interface.tx_count() {
         let mut packets = Burst::new(burst)?;
@@ -207,18 +211,21 @@ fn generate(
         packets.iter_mut().for_each(|packet| packet.fill(0x5a));
         queues.push((interface.tx(index)?, packets));
     }
-    let mut turn = || {
-        let each = queues.iter_mut().map(|(tx, packets)| {
-            if in_place { send_in_place(tx, size, burst) } else { send_copies(tx, size, packets) }
-        });
-        Ok(each.sum())
-    };
-    let found = measured(core, window, TURNS, &mut turn)?;
-    turns(window.end + AFTER_NS, TURNS, &mut turn)?;
+    let found = measured(core, window, TURNS, &mut || Ok(send(&mut queues, size, burst, in_place)))?;
     for (tx, _) in &mut queues {
         check(tx.is_up(), tx.stats().dropped())?;
     }
-    Ok(found)
+    answer(&found)?;
+    turns(window.end + AFTER_NS, TURNS, &mut || Ok(send(&mut queues, size, burst, in_place))).map(drop)
+}
+
+/// A burst on each queue.
+#[inline]
+fn send(queues: &mut [(TxQueue, Burst)], size: usize, burst: usize, in_place: bool) -> usize {
+    let each = queues.iter_mut().map(|(tx, packets)| {
+        if in_place { send_in_place(tx, size, burst) } else { send_copies(tx, size, packets) }
+    });
+    each.sum()
 }
 
 /// Fills a burst with packets that hold what they held before.
@@ -360,7 +367,7 @@ fn round_trip(tx: &mut TxQueue, rx: &mut RxQueue, out: &mut Burst, back: &mut Bu
     Ok(())
 }
 
-fn echo(interface: &Interface, core: usize, window: Window, burst: usize) -> Result<Found, Error> {
+fn echo(interface: &Interface, core: usize, window: Window, burst: usize) -> Result<(), Error> {
     let mut queues = [interface.rx(0)?];
     let mut tx = interface.tx(0)?;
     let mut packets = Burst::new(burst)?;
@@ -373,9 +380,8 @@ fn echo(interface: &Interface, core: usize, window: Window, burst: usize) -> Res
         Ok(received)
     };
     let found = measured(core, window, count, &mut turn)?;
-    // the other end may be waiting for its last packets
-    turns(window.end + AFTER_NS, count, &mut turn)?;
-    Ok(found)
+    answer(&found)?;
+    turns(window.end + AFTER_NS, count, &mut turn).map(drop)
 }
 
 /// Turns without a packet, one after the other.

@@ -18,7 +18,7 @@ use crate::histogram;
 use crate::pair::Window;
 use crate::presence::Watch;
 use crate::report::{Limit, Report, Target};
-use crate::sample::{Measured, Row};
+use crate::sample::{Measured, Ratio, Row};
 
 /// `memif-bench latency`
 #[derive(Clone, Debug, Args)]
@@ -121,10 +121,15 @@ fn measured(ping: &Found, echo: &Found) -> Measured {
 
 fn targets(report: &Report<'_>) -> Vec<Target> {
     let row = |mode: usize, load: usize| FIRST + mode * EACH + load;
-    let value = |row, at: usize| report.run.summary(row).and_then(|summary| summary.medians.get(at).copied());
+    let value = |row, at: usize| {
+        let summary = report.run.summary(row)?;
+        let value = summary.medians.get(at).copied()?;
+        Some(Ratio { value, disturbed: summary.disturbed > 0 })
+    };
     let [p50, p99, cpu] = [0, 2, 5];
     let polling = row(0, ONE);
-    let tail = value(polling, p99).zip(value(polling, p50)).map(|(p99, p50)| p99 / p50);
+    let tail = value(polling, p99).zip(value(polling, p50));
+    let tail = tail.map(|(p99, p50)| Ratio { value: p99.value / p50.value, ..p99 });
     let [to_line, awake, asleep] = [(polling, PING_PONG), (row(1, ONE), BELL), (row(1, IDLE), IDLE_BELL)]
         .map(|(row, base)| report.run.ratio(row, base));
     let target = |what: &str, got, limit| Target { what: what.to_owned(), got, limit: Limit::AtMost(limit) };

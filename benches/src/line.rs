@@ -9,7 +9,7 @@ use crate::ends::Work;
 use crate::error::Error;
 use crate::plot::Plot;
 use crate::report::{Limit, Report, Target};
-use crate::sample::Row;
+use crate::sample::{Ratio, Row};
 
 /// Huge pages for the regions of one link, with its rings of any size here.
 const HUGE_PAGES: u64 = 48;
@@ -242,7 +242,7 @@ impl Case {
 }
 
 /// What is wanted of both directions, as shares of the floor.
-fn targets(cases: &[Case], to_floor: &[Option<f64>]) -> Vec<Target> {
+fn targets(cases: &[Case], to_floor: &[Option<Ratio>]) -> Vec<Target> {
     let wanted = [(64, 0.8), (256, 0.95), (1514, 0.95)];
     let all = cases.iter().zip(to_floor).filter_map(|(case, got)| {
         let plain = Case { size: BASE.size, direction: BASE.direction, ..*case } == BASE;

@@ -12,7 +12,7 @@ use crate::ends::Work;
 use crate::error::Error;
 use crate::pair::{End, Process};
 use crate::report::{Limit, Report, Target};
-use crate::sample::{Measured, Row};
+use crate::sample::{Measured, Ratio, Row};
 
 /// Huge pages of 2 MiB, for a zero-copy testpmd's `-m 128` and what its memif driver takes beside.
 const HUGE_PAGES: u64 = 72;
@@ -239,7 +239,7 @@ impl Case {
     }
 
     /// What performance asks of this row.
-    fn targets(&self, to_dpdk: Option<f64>, to_floor: Option<f64>) -> Vec<Target> {
+    fn targets(&self, to_dpdk: Option<Ratio>, to_floor: Option<Ratio>) -> Vec<Target> {
         let (from, to) = (self.kinds.0.name(), self.kinds.1.name());
         let direction = if self.sender == Role::Slave { "S2M" } else { "M2S" };
         let name = format!("{} B, burst {}, {direction}, {from} to {to}", self.size, self.burst);
@@ -285,7 +285,7 @@ mod tests {
     fn targets_are_those_of_the_row() {
         let kinds = (Kind::Ours, Kind::Ours);
         let case = Case { size: 64, burst: 64, sender: Role::Slave, kinds };
-        let targets = case.targets(Some(2.6), Some(0.7));
+        let targets = case.targets(None, None);
         assert_eq!(targets.len(), 2);
         assert!(targets[0].to_string().contains("64 B, burst 64, S2M, ours to ours, by DPDK to DPDK"));
         assert_eq!(targets[1].limit, Limit::AtLeast(0.8));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::plot::{self, Plot};
-use crate::sample::{LOST_LIMIT, Measured, PING_LIMIT, Row, Run};
+use crate::sample::{LOST_LIMIT, Measured, PING_LIMIT, Ratio, Row, Run};
 
 /// Something that ought to hold, and what came of it.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Target {
     /// What is compared with what.
     pub(crate) what: String,
     /// The figure, if both were measured.
-    pub(crate) got: Option<f64>,
+    pub(crate) got: Option<Ratio>,
     /// Where it is reached.
     pub(crate) limit: Limit,
 }
@@ -33,11 +33,15 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(got) = self.got else { return write!(f, "not measured  {}", self.what) };
         let (reached, words, limit) = match self.limit {
-            Limit::AtLeast(limit) => (got >= limit, "at least", limit),
-            Limit::AtMost(limit) => (got <= limit, "at most", limit),
+            Limit::AtLeast(limit) => (got.value >= limit, "at least", limit),
+            Limit::AtMost(limit) => (got.value <= limit, "at most", limit),
         };
-        let verdict = if reached { "reached" } else { "MISSED" };
-        write!(f, "{verdict:<12}  {}: {got:.2}, {words} {limit:.2}", self.what)
+        let verdict = match (got.disturbed, reached) {
+            (true, _) => "disturbed",
+            (false, true) => "reached",
+            (false, false) => "MISSED",
+        };
+        write!(f, "{verdict:<12}  {}: {:.2}, {words} {limit:.2}", self.what, got.value)
     }
 }
 
@@ -56,7 +60,7 @@ pub(crate) struct Report<'r> {
     /// What came of it.
     pub(crate) run: &'r Run,
     /// Heads of further figures, and what they are for each row.
-    pub(crate) ratios: Vec<(&'static str, Vec<Option<f64>>)>,
+    pub(crate) ratios: Vec<(&'static str, Vec<Option<Ratio>>)>,
     /// What ought to hold.
     pub(crate) targets: Vec<Target>,
 }
@@ -124,9 +128,12 @@ impl Report<'_> {
         let Some(summary) = self.run.summary(row) else { return line };
         line.extend(summary.medians.iter().map(|value| figure(*value)));
         line.extend([figure(summary.range.0), figure(summary.range.1)]);
-        let ratio = |column: &[Option<f64>]| column.get(row).copied().flatten();
+        let ratio = |column: &[Option<Ratio>]| column.get(row).copied().flatten();
         let ratios = self.ratios.iter().map(|(_, column)| ratio(column));
-        line.extend(ratios.map(|ratio| ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"))));
+        line.extend(ratios.map(|ratio| {
+            let Some(Ratio { value, disturbed }) = ratio else { return "-".into() };
+            format!("{}{}", figure(value), if disturbed { "!" } else { "" })
+        }));
         line.push(format!("{}{}", summary.samples, if summary.disturbed > 0 { "!" } else { "" }));
         line
     }
@@ -161,7 +168,7 @@ impl Report<'_> {
 /// Three significant digits or more.
 fn figure(value: f64) -> String {
     match value.abs() {
-        _ if value.is_nan() => "-".into(),
+        _ if !value.is_finite() => "-".into(),
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),
@@ -187,7 +194,7 @@ mod tests {
             values: &["Mpps", "ns"],
             rows: &rows,
             run: &run,
-            ratios: vec![("x floor", vec![Some(0.8), None])],
+            ratios: vec![("x floor", vec![Some(Ratio { value: 0.8, disturbed: false }), None])],
             targets: Vec::new(),
         });
     }
@@ -223,7 +230,13 @@ mod tests {
 
     #[test]
     fn targets_say_whether_they_are_reached() {
-        let target = |got, limit| Target { what: "a / b".into(), got, limit }.to_string();
+        let target = |got: Option<f64>, limit| {
+            let got = got.map(|value| Ratio { value, disturbed: false });
+            Target { what: "a / b".into(), got, limit }.to_string()
+        };
+        let got = Some(Ratio { value: 9.0, disturbed: true });
+        let doubtful = Target { what: "a / b".into(), got, limit: Limit::AtLeast(1.5) };
+        assert!(doubtful.to_string().starts_with("disturbed"));
         assert!(target(Some(2.0), Limit::AtLeast(1.5)).starts_with("reached"));
         assert!(target(Some(1.0), Limit::AtLeast(1.5)).starts_with("MISSED"));
         assert!(target(Some(1.0), Limit::AtMost(1.5)).ends_with("a / b: 1.00, at most 1.50"));

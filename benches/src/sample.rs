@@ -83,6 +83,22 @@ pub(crate) struct Summary {
     pub(crate) disturbed: usize,
 }
 
+/// Median over the rounds of one row's main figure by another's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ratio {
+    /// How many times as large.
+    pub(crate) value: f64,
+    /// No round had both rows undisturbed: not to be believed.
+    pub(crate) disturbed: bool,
+}
+
+impl Ratio {
+    /// The lesser of two.
+    pub(crate) fn min(self, other: Self) -> Self {
+        if other.value < self.value { other } else { self }
+    }
+}
+
 impl Run {
     /// Takes `rounds` rounds that count, or twice as many in all.
     ///
@@ -137,22 +153,23 @@ impl Run {
         let figures = used.first()?.values.len();
         let column = |at: usize| used.iter().filter_map(move |sample| sample.values.get(at).copied());
         let medians = (0..figures).map(|at| median(&mut column(at).collect::<Vec<_>>())).collect();
-        let range = (column(0).fold(f64::INFINITY, f64::min), column(0).fold(0.0, f64::max));
+        let range = (column(0).fold(f64::INFINITY, f64::min), column(0).fold(f64::NEG_INFINITY, f64::max));
         Some(Summary { medians, range, samples: used.len(), disturbed })
     }
 
-    /// Median over the rounds of a row's main figure by that of another row in the same round. Rounds in which one of the two
-    /// was disturbed count only when there is no other.
-    pub(crate) fn ratio(&self, row: usize, to: usize) -> Option<f64> {
+    /// A row's main figure by that of another row in the same round. Rounds in which one of the two was disturbed count
+    /// only when there is no other.
+    pub(crate) fn ratio(&self, row: usize, to: usize) -> Option<Ratio> {
         let pairs = self.counting().filter_map(|round| Some((round.kept.get(row)?, round.kept.get(to)?)));
         let pairs: Vec<_> = pairs.collect();
         let calm = pairs.iter().filter(|(a, b)| a.is_undisturbed() && b.is_undisturbed());
         let ratio = |(a, b): &(&Measured, &Measured)| Some(a.values.first()? / b.values.first()?);
         let mut ratios: Vec<f64> = calm.filter_map(ratio).collect();
-        if ratios.is_empty() {
+        let disturbed = ratios.is_empty();
+        if disturbed {
             ratios = pairs.iter().filter_map(ratio).collect();
         }
-        (!ratios.is_empty()).then(|| median(&mut ratios))
+        (!ratios.is_empty()).then(|| Ratio { value: median(&mut ratios), disturbed })
     }
 
     /// Samples that were taken again.
@@ -249,6 +266,7 @@ mod tests {
         let run = Run::take(&[samples(&[(5.0, 0.5)])], 2, pings(&[100.0]), &Stop::new()).unwrap();
         let summary = run.summary(0).unwrap();
         assert_eq!((summary.samples, summary.disturbed), (2, 2));
+        assert_eq!(run.ratio(0, 0), Some(Ratio { value: 1.0, disturbed: true }));
     }
 
     #[test]
@@ -271,7 +289,7 @@ mod tests {
     fn ratios_are_of_the_same_round() {
         let rows = [samples(&[(10.0, 0.0), (30.0, 0.0), (90.0, 0.0)]), samples(&[(5.0, 0.0), (10.0, 0.0)])];
         let run = Run::take(&rows, 3, pings(&[100.0]), &Stop::new()).unwrap();
-        assert_eq!(run.ratio(0, 1), Some(3.0));
+        assert_eq!(run.ratio(0, 1), Some(Ratio { value: 3.0, disturbed: false }));
         assert_eq!(run.ratio(0, 2), None);
     }
 

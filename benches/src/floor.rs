@@ -197,9 +197,9 @@ pub(crate) fn packets(shape: Shape, cores: Cores, timing: Timing) -> Result<Meas
 }
 
 /// Round trips in one of the parts whose median counts.
-const ROUND_TRIPS: u64 = 1000;
+const ROUND_TRIPS: u64 = 100;
 /// Parts, and nanoseconds after which there need not be more: cores that are not ours alone take for ever.
-const PARTS: usize = 50;
+const PARTS: usize = 500;
 const LONGEST_NS: u64 = 200_000_000;
 /// Says that there is no next round trip.
 const END: u64 = u64::MAX;

@@ -263,6 +263,15 @@ impl<R: RingMemory, T: PlaceTable> HeadReceiver<R, T> {
         Ok(distance(self.tail, self.next))
     }
 
+    /// The bytes of the descriptor `ahead` descriptors from the next one, checked, and whether its packet goes on behind it.
+    /// `ahead` is below what [`HeadReceiver::ready`] returned.
+    #[inline(always)]
+    pub fn piece<'m>(&self, regions: &'m RegionMap, ahead: u16) -> (bool, Result<Span<'m>, DropReason>) {
+        let index = self.next.wrapping_add(ahead);
+        let desc = self.ring.desc(index);
+        (desc.has_next(), resolve_posted(self.buffers.view(self.ring.mask()), regions, index, &desc))
+    }
+
     /// The descriptors of the whole packet `ahead` descriptors from the next one, each checked and handed to `visit`;
     /// returns how many there are, or why the packet must be dropped, and how many to release for it.
     ///

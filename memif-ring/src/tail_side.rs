@@ -113,6 +113,13 @@ impl<R: RingMemory> TailReceiver<R> {
         self.side.ready(wanted)
     }
 
+    /// As [`crate::head_side::HeadReceiver::piece`].
+    #[inline(always)]
+    pub fn piece<'m>(&self, regions: &'m RegionMap, ahead: u16) -> (bool, Result<Span<'m>, DropReason>) {
+        let desc = self.side.ring.desc(self.side.next.wrapping_add(ahead));
+        (desc.has_next(), regions.span(desc.region, desc.offset, desc.length))
+    }
+
     /// As [`crate::head_side::HeadReceiver::peek`].
     #[inline]
     pub fn peek(

@@ -7,16 +7,21 @@
 
 use std::sync::Arc;
 
-use memif_ring::fault::PeerFault;
-use memif_ring::layout::DESC_FLAG_NEXT;
+use memif_ring::burst::Tally;
+use memif_ring::fault::{DropReason, PeerFault};
+use memif_ring::head_side::{HeadReceiver, HeadSender};
+use memif_ring::layout::{DESC_FLAG_NEXT, Desc, MAX_PACKET_SIZE};
 use memif_ring::places::Place;
-use memif_ring::shm::{Span, wake_fence};
+use memif_ring::region::RegionMap;
+use memif_ring::shm::{Ring, Span, wake_fence};
+use memif_ring::tail_side::{TailReceiver, TailSender};
 
 use super::rx::acceptable;
 use super::tx::ring_receiver;
 use super::{Handle, RxQueue, TxQueue};
 use crate::config::RxMode;
 use crate::link::{RxSide, TxSide};
+use crate::packet_memory::Places;
 
 /// One buffer of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -137,49 +142,18 @@ impl RxQueue {
     fn take_ready(
         &mut self,
         max: usize,
-        mut visit: impl FnMut(usize, SlotBuffer<'_>),
+        visit: impl FnMut(usize, SlotBuffer<'_>),
     ) -> Result<Taken, PeerFault> {
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else {
             return Ok(Taken::default());
         };
         let regions = &queue.link.regions;
-        // one more than asked for, to know whether there is more
-        let mut ready = queue.side.ready(max.saturating_add(1))?;
-        let mut taken = 0;
-        while ready > 0 && taken < max {
-            let (first, mut number, mut bytes) = (queue.side.position(), taken, 0);
-            let (slots, verdict) = queue.side.peek(regions, 0, |desc| {
-                bytes += desc.length as usize;
-                if let Ok(span) = regions.span(desc.region, desc.offset, desc.length)
-                    && number < max
-                {
-                    #[expect(clippy::cast_possible_truncation, reason = "below the ring's size")]
-                    let index = first.wrapping_add((number - taken) as u16);
-                    visit(number, SlotBuffer { index, span, next: desc.has_next() });
-                }
-                number += 1;
-            });
-            if let Err(reason) = verdict.and_then(|()| acceptable(slots.into(), bytes)) {
-                self.skips.mark(first, slots);
-                queue.side.release(slots);
-                ready -= slots;
-                tally.count_drop(reason);
-                continue;
-            }
-            if number > max && taken > 0 {
-                break;
-            }
-            // a packet of more buffers than the caller has in all comes in parts; it counts with its last
-            let part = slots.min(u16::try_from(max - taken).unwrap_or(u16::MAX));
-            if part == slots {
-                tally.count(bytes);
-            }
-            queue.side.release(part);
-            ready -= part;
-            taken += usize::from(part);
-        }
+        let taken = match &mut queue.side {
+            RxSide::Slave(side) => take(side, regions, max, tally, &mut self.skips, visit),
+            RxSide::Master(side) => take(side, regions, max, tally, &mut self.skips, visit),
+        }?;
         slot.counters.show(tally);
-        Ok(Taken { buffers: taken, more: ready > 0 })
+        Ok(taken)
     }
 
     /// After all packets were taken: makes the eventfd unreadable, unless more packets have come meanwhile. No ring is
@@ -288,34 +262,21 @@ impl TxQueue {
     /// [`TxQueue::publish`] or [`TxQueue::unclaim`]: `visit` gets each with its number in this call, counted from 0. Not
     /// to be mixed with [`TxQueue::send`] and [`TxQueue::reserve`], which use the same buffers.
     #[inline]
-    pub fn claim(&mut self, max: usize, mut visit: impl FnMut(usize, SlotBuffer<'_>)) -> usize {
+    pub fn claim(&mut self, max: usize, visit: impl FnMut(usize, SlotBuffer<'_>)) -> usize {
         let free = self.claimable(max);
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
-        let (mut number, mut unusable) = (0, 0);
-        while number + unusable < usize::from(free) && number < max {
-            let ahead = self.claims.count;
-            match queue.side.buffer(&queue.link.regions, ahead) {
-                Ok(desc) => {
-                    let Ok(span) = queue.link.regions.span(desc.region, desc.offset, desc.length) else {
-                        break;
-                    };
-                    let index = queue.side.position().wrapping_add(ahead);
-                    visit(number, SlotBuffer { index, span, next: false });
-                    self.claims.count += 1;
-                    number += 1;
-                }
-                // slots go in order: one that cannot be used waits for those before it
-                Err(_) if ahead > 0 => break,
-                Err(reason) => {
-                    queue.side.complete(0, 0, 0, 0);
-                    queue.side.commit(1);
-                    unusable += 1;
-                    tally.count_drop(reason);
-                    slot.counters.show(tally);
-                }
-            }
+        let (regions, claimed) = (&queue.link.regions, self.claims.count);
+        let max = max.min(free.into());
+        let dropped = tally.dropped;
+        let number = match &mut queue.side {
+            TxSide::Slave(side) => claim(side, regions, claimed, max, tally, visit),
+            TxSide::Master(side) => claim(side, regions, claimed, max, tally, visit),
+        };
+        if tally.dropped != dropped {
+            slot.counters.show(tally);
         }
-        number
+        self.claims.count += number;
+        number.into()
     }
 
     /// How many claimed buffers come before that of slot `index`; `None` unless it is one of them.
@@ -337,34 +298,16 @@ impl TxQueue {
     pub fn publish(
         &mut self,
         max: usize,
-        mut describe: impl FnMut(usize, SlotBuffer<'_>) -> Option<Filled>,
+        describe: impl FnMut(usize, SlotBuffer<'_>) -> Option<Filled>,
     ) -> usize {
         let count = max.min(self.claimed().into());
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
-        let (mut sent, mut bytes) = (0, 0);
-        #[expect(clippy::cast_possible_truncation, reason = "at most as many as are claimed")]
-        for ahead in 0..count as u16 {
-            let Ok(desc) = queue.side.buffer(&queue.link.regions, ahead) else { break };
-            let Ok(span) = queue.link.regions.span(desc.region, desc.offset, desc.length) else { break };
-            let buffer = SlotBuffer { index: queue.side.position().wrapping_add(ahead), span, next: false };
-            let Some(filled) = describe(ahead.into(), buffer) else { break };
-            let end = u64::from(filled.start) + u64::from(filled.len);
-            // a master leaves the slave's places alone: its packets begin where their buffers do
-            let movable = filled.start == 0 || matches!(queue.side, TxSide::Slave(_));
-            if end > u64::from(desc.length) || !movable {
-                break;
-            }
-            let flags = if filled.next { DESC_FLAG_NEXT } else { 0 };
-            queue.side.complete(ahead, flags, filled.start, filled.len);
-            bytes += filled.len as usize;
-            if !filled.next {
-                tally.count(bytes);
-                bytes = 0;
-                sent = ahead + 1;
-            }
-        }
+        let regions = &queue.link.regions;
+        let sent = match &mut queue.side {
+            TxSide::Slave(side) => publish(side, regions, count, tally, describe),
+            TxSide::Master(side) => publish(side, regions, count, tally, describe),
+        };
         if sent > 0 {
-            queue.side.commit(sent);
             self.claims.count -= sent;
             ring_receiver(queue, &slot.counters);
             slot.counters.show(tally);
@@ -391,6 +334,241 @@ impl TxQueue {
             queue.link.regions.span(place.region(), place.offset(), capacity).is_ok()
         })
     }
+}
+
+/// What a loop over received slots asks of either role.
+trait Receiver {
+    fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault>;
+    fn position(&self) -> u16;
+    fn piece<'m>(&self, regions: &'m RegionMap, ahead: u16) -> (bool, Result<Span<'m>, DropReason>);
+    fn peek(&self, regions: &RegionMap, ahead: u16, visit: impl FnMut(Desc))
+    -> (u16, Result<(), DropReason>);
+    fn release(&mut self, slots: u16);
+}
+
+/// What a loop over free slots asks of either role.
+trait Sender {
+    /// Packets may begin behind the start of their buffer.
+    const MOVABLE: bool;
+    fn position(&self) -> u16;
+    fn buffer(&self, regions: &RegionMap, ahead: u16) -> Result<Desc, DropReason>;
+    fn complete(&mut self, ahead: u16, flags: u16, start: u32, length: u32);
+    fn commit(&mut self, slots: u16);
+}
+
+macro_rules! receiver {
+    ($side:ty) => {
+        impl Receiver for $side {
+            #[inline(always)]
+            fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+                <$side>::ready(self, wanted)
+            }
+            #[inline(always)]
+            fn position(&self) -> u16 {
+                <$side>::position(self)
+            }
+            #[inline(always)]
+            fn piece<'m>(&self, regions: &'m RegionMap, ahead: u16) -> (bool, Result<Span<'m>, DropReason>) {
+                <$side>::piece(self, regions, ahead)
+            }
+            fn peek(
+                &self,
+                regions: &RegionMap,
+                ahead: u16,
+                visit: impl FnMut(Desc),
+            ) -> (u16, Result<(), DropReason>) {
+                <$side>::peek(self, regions, ahead, visit)
+            }
+            #[inline(always)]
+            fn release(&mut self, slots: u16) {
+                <$side>::release(self, slots);
+            }
+        }
+    };
+}
+
+macro_rules! sender {
+    ($side:ty, $movable:literal, |$this:ident, $ahead:ident, $flags:ident, $start:ident, $length:ident| $complete:expr) => {
+        impl Sender for $side {
+            const MOVABLE: bool = $movable;
+            #[inline(always)]
+            fn position(&self) -> u16 {
+                <$side>::position(self)
+            }
+            #[inline(always)]
+            fn buffer(&self, regions: &RegionMap, ahead: u16) -> Result<Desc, DropReason> {
+                <$side>::buffer(self, regions, ahead)
+            }
+            #[inline(always)]
+            fn complete(&mut self, $ahead: u16, $flags: u16, $start: u32, $length: u32) {
+                let $this = self;
+                $complete
+            }
+            #[inline(always)]
+            fn commit(&mut self, slots: u16) {
+                <$side>::commit(self, slots);
+            }
+        }
+    };
+}
+
+receiver!(HeadReceiver<Ring, Places>);
+receiver!(TailReceiver<Ring>);
+sender!(HeadSender<Ring, Places>, true, |side, ahead, flags, start, length| {
+    side.complete_at(ahead, flags, start, length);
+});
+// a master leaves the slave's places alone: its packets begin where their buffers do
+sender!(TailSender<Ring>, false, |side, ahead, flags, _start, length| side.complete(ahead, flags, length));
+
+/// Takes buffers as [`RxQueue::take`] says. Packets of one good buffer are the loop; all else is apart.
+#[inline(always)]
+fn take(
+    side: &mut impl Receiver,
+    regions: &RegionMap,
+    max: usize,
+    tally: &mut Tally,
+    skips: &mut Skips,
+    mut visit: impl FnMut(usize, SlotBuffer<'_>),
+) -> Result<Taken, PeerFault> {
+    // one more than asked for, to know whether there is more
+    let ready = side.ready(max.saturating_add(1))?;
+    let first = side.position();
+    let (mut ahead, mut taken, mut bytes) = (0, 0, 0);
+    let mut packets = 0;
+    while ahead < ready && taken < max {
+        match side.piece(regions, ahead) {
+            (false, Ok(span)) if matches!(span.len(), 1..=MAX_PACKET_SIZE) => {
+                visit(taken, SlotBuffer { index: first.wrapping_add(ahead), span, next: false });
+                bytes += span.len() as u64;
+                packets += 1;
+                ahead += 1;
+                taken += 1;
+            }
+            _ => match take_odd(side, regions, ahead, (taken, max), tally, skips, &mut visit) {
+                Some((slots, buffers)) => {
+                    ahead += slots;
+                    taken += buffers;
+                }
+                None => break,
+            },
+        }
+    }
+    tally.packets += packets;
+    tally.bytes += bytes;
+    side.release(ahead);
+    Ok(Taken { buffers: taken, more: ready > ahead })
+}
+
+/// A packet of several buffers, or a broken one: the slots it takes, and how many of those are the caller's. `None` when it
+/// has to wait for the next call.
+#[inline(never)]
+fn take_odd(
+    side: &impl Receiver,
+    regions: &RegionMap,
+    ahead: u16,
+    (taken, max): (usize, usize),
+    tally: &mut Tally,
+    skips: &mut Skips,
+    visit: &mut impl FnMut(usize, SlotBuffer<'_>),
+) -> Option<(u16, usize)> {
+    let first = side.position().wrapping_add(ahead);
+    let (mut number, mut bytes) = (taken, 0);
+    let (slots, verdict) = side.peek(regions, ahead, |desc| {
+        bytes += desc.length as usize;
+        if let Ok(span) = regions.span(desc.region, desc.offset, desc.length)
+            && number < max
+        {
+            #[expect(clippy::cast_possible_truncation, reason = "below the ring's size")]
+            let index = first.wrapping_add((number - taken) as u16);
+            visit(number, SlotBuffer { index, span, next: desc.has_next() });
+        }
+        number += 1;
+    });
+    if let Err(reason) = verdict.and_then(|()| acceptable(slots.into(), bytes)) {
+        skips.mark(first, slots);
+        tally.count_drop(reason);
+        return Some((slots, 0));
+    }
+    if number > max && taken > 0 {
+        return None;
+    }
+    // a packet of more buffers than the caller has in all comes in parts; it counts with its last
+    let part = slots.min(u16::try_from(max - taken).unwrap_or(u16::MAX));
+    if part == slots {
+        tally.count(bytes);
+    }
+    Some((part, part.into()))
+}
+
+/// Hands out up to `max` free buffers behind the `claimed` ones, and returns how many. Slots go in order: one that cannot
+/// be used waits for those before it, and is then given up.
+#[inline(always)]
+fn claim(
+    side: &mut impl Sender,
+    regions: &RegionMap,
+    claimed: u16,
+    max: usize,
+    tally: &mut Tally,
+    mut visit: impl FnMut(usize, SlotBuffer<'_>),
+) -> u16 {
+    let mut number = 0u16;
+    for _ in 0..max {
+        match side.buffer(regions, claimed + number) {
+            Ok(desc) => {
+                let Ok(span) = regions.span(desc.region, desc.offset, desc.length) else { break };
+                let index = side.position().wrapping_add(claimed + number);
+                visit(number.into(), SlotBuffer { index, span, next: false });
+                number += 1;
+            }
+            Err(_) if claimed + number > 0 => break,
+            Err(reason) => {
+                side.complete(0, 0, 0, 0);
+                side.commit(1);
+                tally.count_drop(reason);
+            }
+        }
+    }
+    number
+}
+
+/// Sends claimed buffers as [`TxQueue::publish`] says; returns how many.
+#[inline(always)]
+fn publish(
+    side: &mut impl Sender,
+    regions: &RegionMap,
+    count: usize,
+    tally: &mut Tally,
+    mut describe: impl FnMut(usize, SlotBuffer<'_>) -> Option<Filled>,
+) -> u16 {
+    let first = side.position();
+    let (mut sent, mut bytes, mut sent_bytes, mut packets) = (0, 0u64, 0u64, 0u64);
+    #[expect(clippy::cast_possible_truncation, reason = "at most as many as are claimed")]
+    for ahead in 0..count as u16 {
+        let Ok(desc) = side.buffer(regions, ahead) else { break };
+        let Ok(span) = regions.span(desc.region, desc.offset, desc.length) else { break };
+        let buffer = SlotBuffer { index: first.wrapping_add(ahead), span, next: false };
+        let Some(filled) = describe(ahead.into(), buffer) else { break };
+        let end = u64::from(filled.start) + u64::from(filled.len);
+        if end > u64::from(desc.length) || !(filled.start == 0 || is_movable(side)) {
+            break;
+        }
+        side.complete(ahead, if filled.next { DESC_FLAG_NEXT } else { 0 }, filled.start, filled.len);
+        bytes += u64::from(filled.len);
+        if !filled.next {
+            (sent, sent_bytes) = (ahead + 1, bytes);
+            packets += 1;
+        }
+    }
+    tally.packets += packets;
+    tally.bytes += sent_bytes;
+    if sent > 0 {
+        side.commit(sent);
+    }
+    sent
+}
+
+const fn is_movable<S: Sender>(_: &S) -> bool {
+    S::MOVABLE
 }
 
 fn exchange(one: Option<&mut Place>, other: Option<&mut Place>) -> bool {

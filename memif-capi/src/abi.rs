@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use libc::{itimerspec, size_t};
 
-/// `memif_conn_handle_t`, `memif_socket_handle_t`: never an address, see [`crate::handle`].
+/// `memif_conn_handle_t`, `memif_socket_handle_t`: never an address, see `handle`.
 pub type Handle = *mut c_void;
 
 /// `MEMIF_FD_EVENT_READ`.

@@ -53,6 +53,7 @@ impl CallerLoop {
         failed: &Arc<AtomicBool>,
     ) -> Self {
         let tell = move |fd, kind| {
+            // the whole Context, which may go to another thread, and not the pointer alone
             let Context(context) = { context };
             let event = FdEvent { fd, kind, private_ctx: fd_context(socket, fd) };
             // SAFETY: the program vouches for its function; the event is passed by value.

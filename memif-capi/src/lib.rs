@@ -2,7 +2,7 @@
 //! `memif_v1_*`, both in one library and both thin layers over `memif-pmd`.
 //!
 //! What C hands over is not trusted either. Pointers are checked for NULL; a handle is no address but a number that is
-//! looked up ([`handle`]), so one that was deleted or never made is found out; what stands in a `memif_buffer_t` is
+//! looked up (`handle`), so one that was deleted or never made is found out; what stands in a `memif_buffer_t` is
 //! checked against the queue it claims to come from. No panic crosses into C.
 //!
 //! | module | what it has |

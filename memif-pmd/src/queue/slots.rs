@@ -112,11 +112,6 @@ impl RxQueue {
         up.then_some(self.handle.epoch)
     }
 
-    /// Whether this is a slave's queue; `None` while there is no link.
-    pub fn is_slave(&mut self) -> Option<bool> {
-        self.handle.link().map(|queue| matches!(queue.side, RxSide::Slave(_)))
-    }
-
     /// Takes up to `max` buffers with received packets, which stay in the caller's hands until
     /// [`RxQueue::post`]: `visit` gets each with its number in this call, counted from 0. For interfaces with
     /// [`explicit_posting`](crate::InterfaceBuilder::explicit_posting).
@@ -205,18 +200,6 @@ impl RxQueue {
         }
         let (RxSide::Slave(one), RxSide::Slave(two)) = (&mut one.side, &mut two.side) else { return false };
         exchange(one.place_mut(held), two.place_mut(other_held))
-    }
-
-    /// Has a slave's slot in our hands use the buffer at `offset` of its packet memory from now on. False, and nothing is
-    /// done, unless the whole buffer lies there. Whoever calls this says where each buffer is, and sees to it that none is
-    /// in two slots.
-    pub fn set_place(&mut self, held: u16, offset: u32) -> bool {
-        let Some(queue) = self.handle.link() else { return false };
-        let RxSide::Slave(side) = &mut queue.side else { return false };
-        let capacity = side.buffers().capacity();
-        place_at(side.place_mut(held), offset, |place| {
-            queue.link.regions.span(place.region(), place.offset(), capacity).is_ok()
-        })
     }
 }
 
@@ -323,16 +306,6 @@ impl TxQueue {
         }
         let (TxSide::Slave(one), TxSide::Slave(two)) = (&mut one.side, &mut two.side) else { return false };
         exchange(one.place_mut(free), two.place_mut(other_free))
-    }
-
-    /// As [`RxQueue::set_place`], for a free buffer.
-    pub fn set_place(&mut self, free: u16, offset: u32) -> bool {
-        let Some(queue) = self.handle.link() else { return false };
-        let TxSide::Slave(side) = &mut queue.side else { return false };
-        let capacity = side.buffers().capacity();
-        place_at(side.place_mut(free), offset, |place| {
-            queue.link.regions.span(place.region(), place.offset(), capacity).is_ok()
-        })
     }
 }
 
@@ -579,16 +552,6 @@ fn exchange(one: Option<&mut Place>, other: Option<&mut Place>) -> bool {
         }
         _ => false,
     }
-}
-
-fn place_at(place: Option<&mut Place>, offset: u32, fits: impl FnOnce(&Place) -> bool) -> bool {
-    let Some(place) = place else { return false };
-    let there = Place::new(place.region(), offset);
-    let fits = fits(&there);
-    if fits {
-        *place = there;
-    }
-    fits
 }
 
 #[cfg(test)]

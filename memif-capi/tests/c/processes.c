@@ -34,26 +34,6 @@ echo (end_t *end)
     }
 }
 
-/* Sends numbered packets and checks that all come back in order. */
-static void
-round_trips (end_t *end, uint32_t total)
-{
-  static end_t nobody;
-  uint32_t sent = 0, received = 0;
-  WAIT_UNTIL (end->connects > 0, end, &nobody);
-  int64_t over = now_ms () + 4 * PATIENCE_MS;
-  while (received < total)
-    {
-      /* below the ring's size, so that the other side always has room */
-      if (sent < total && sent - received < 512)
-	sent += send_packets (end, 0, sent, 16, LEN);
-      received += receive_packets (end, 0, received, 64, LEN);
-      poll_end (end, 0);
-      CHECK_EQ (end->disconnects, 0);
-      CHECK (now_ms () < over);
-    }
-}
-
 static void
 two_processes (int child_is_master)
 {
@@ -72,7 +52,7 @@ two_processes (int child_is_master)
       _exit (0);
     }
   open_end (&end, path, !child_is_master, NULL);
-  round_trips (&end, PACKETS);
+  round_trips (&end, PACKETS, LEN, 1);
   close_end (&end);
   int status = -1;
   CHECK_EQ (waitpid (child, &status, 0), child);

@@ -47,4 +47,24 @@ stream (end_t *from, end_t *to, uint16_t qid, uint32_t total, size_t len, uint16
   CHECK_EQ (receive_packets (to, qid, received, slots, len), 0);
 }
 
+/* Sends numbered packets to a peer that sends them back, and checks that all return in order. */
+static inline void
+round_trips (end_t *end, uint32_t total, size_t len, uint16_t slots)
+{
+  static end_t nobody;
+  uint32_t sent = 0, received = 0;
+  WAIT_UNTIL (end->connects > 0, end, &nobody);
+  int64_t over = now_ms () + 4 * PATIENCE_MS;
+  while (received < total)
+    {
+      /* below the ring's size, so that the other side always has room */
+      if (sent < total && (sent - received) * slots < 512)
+	sent += send_packets (end, 0, sent, (uint16_t) (8 * slots), len);
+      received += receive_packets (end, 0, received, (uint16_t) (16 * slots), len);
+      poll_end (end, 0);
+      CHECK_EQ (end->disconnects, 0);
+      CHECK (now_ms () < over);
+    }
+}
+
 #endif /* STREAM_H */

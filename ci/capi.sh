@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# libmemif for C programs: installs it to a temporary folder, and builds and runs the C tests and examples against that,
+# also under AddressSanitizer and valgrind, with few descriptors, and with other peers.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+target=${CARGO_TARGET_DIR:-$root/target}
+prefix=$(mktemp -d)
+children=()
+finish() {
+    for child in "${children[@]}"; do kill "$child" 2>/dev/null || true; done
+    rm -rf "$prefix"
+}
+trap finish EXIT
+step() { printf -- '--- %s\n' "$1"; }
+warnings=(-Wall -Wextra -Werror -pedantic)
+
+step "install"
+memif-capi/install.sh "$prefix"
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig LD_LIBRARY_PATH=$prefix/lib
+v4=$(pkg-config --cflags --libs libmemif)
+v1=$(pkg-config --cflags --libs libmemif-1.0)
+
+step "symbols: exactly those of the headers"
+nm -D --defined-only "$prefix/lib/libmemif.so" | awk '{ print $3 }' | LC_ALL=C sort | diff memif-capi/tests/symbols.txt -
+test "$(objdump -p "$prefix/lib/libmemif.so" | awk '$1 == "SONAME" { print $2 }')" = libmemif.so.4
+
+step "headers: C11, C++17, layout"
+for version in 4.0 1.0; do
+    include=$prefix/include
+    [ $version = 4.0 ] || include+=/libmemif-1.0
+    echo '#include <libmemif.h>' >"$prefix/header.c"
+    gcc -std=c11 "${warnings[@]}" -I"$include" -fsyntax-only "$prefix/header.c"
+    g++ -std=c++17 "${warnings[@]}" -I"$include" -x c++ -fsyntax-only "$prefix/header.c"
+    gcc -std=c11 "${warnings[@]}" -I"$include" -DLAYOUT="\"$version.def\"" memif-capi/tests/layout/layout.c \
+        -o "$prefix/layout-$version"
+    "$prefix/layout-$version" >"$prefix/layout-$version.txt"
+    wc -l <"$prefix/layout-$version.txt"
+done
+
+# compile SOURCE OUTPUT [FLAG...]: the name says for which interface
+compile() {
+    local source=$1 output=$2 flags=$v4
+    shift 2
+    case $(basename "$source") in v1_*) flags=$v1 ;; esac
+    # shellcheck disable=SC2086 # several words
+    gcc -std=gnu11 -O2 -g "${warnings[@]}" "$source" $flags -pthread "$@" -o "$output"
+}
+
+step "compile"
+mkdir "$prefix/tests" "$prefix/asan" "$prefix/bin"
+programs='interop icmp_peer bench'
+for source in memif-capi/tests/c/*.c; do
+    name=$(basename "$source" .c)
+    compile "$source" "$prefix/tests/$name" &
+    compile "$source" "$prefix/asan/$name" -fsanitize=address,undefined -fno-sanitize-recover=undefined
+    wait $!
+done
+for source in memif-capi/examples/*.c; do
+    compile "$source" "$prefix/bin/$(basename "$source" .c)"
+done
+cases=()
+for test in "$prefix"/tests/*; do
+    name=$(basename "$test")
+    [[ " $programs " == *" $name "* ]] || cases+=("$name")
+done
+
+step "one program, linked both ways"
+# shellcheck disable=SC2046 # several words
+gcc memif-capi/examples/loopback.c $(pkg-config --cflags --libs libmemif) -o "$prefix/shared"
+# shellcheck disable=SC2046
+gcc -static memif-capi/examples/loopback.c $(pkg-config --static --cflags --libs libmemif) -o "$prefix/static"
+ldd "$prefix/shared" | grep -q "$prefix/lib/libmemif.so.4"
+! ldd "$prefix/static" 2>/dev/null | grep -q memif
+"$prefix/shared" -x 2>/dev/null || test $? -eq 2
+"$prefix/static" -x 2>/dev/null || test $? -eq 2
+
+step "tests"
+for name in "${cases[@]}"; do "$prefix/tests/$name"; done
+
+step "tests with 32 descriptors"
+(
+    ulimit -n 32
+    for name in "${cases[@]}"; do "$prefix/tests/$name"; done
+)
+
+step "tests under AddressSanitizer"
+for name in "${cases[@]}"; do "$prefix/asan/$name"; done
+
+step "tests under valgrind"
+for name in "${cases[@]}"; do
+    case $name in traffic | processes | v1_traffic) continue ;; esac # many packets: hours
+    valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes \
+        "$prefix/tests/$name"
+done
+
+# background COMMAND...: ended when the script is
+background() {
+    "$@" &
+    children+=($!)
+}
+# expect_end: ends the last one in the background, which must end well
+end_last() {
+    local child=${children[-1]} status=0
+    unset 'children[-1]'
+    kill -TERM "$child" 2>/dev/null || true
+    wait "$child" || status=$?
+    test "$status" -eq "${1:-0}" || { echo "a peer ended with $status" >&2; exit 1; }
+}
+
+step "examples"
+socket=$prefix/socket
+background "$prefix/bin/icmp_responder" -s "$socket" -a 10.0.0.2
+"$prefix/tests/icmp_peer" "$socket" 3000
+end_last
+background "$prefix/bin/loopback" -m -s "$socket"
+"$prefix/tests/interop" "$socket" slave 9000 100000
+end_last
+background "$prefix/bin/v1_echo" -m -s "$socket"
+"$prefix/bin/v1_ping" -s "$socket" -n 20000
+"$prefix/bin/v1_ping" -s "$socket" -n 2000 -l 9000
+"$prefix/tests/interop" "$socket" slave 1500 100000
+end_last
+
+step "the memif tool"
+cargo build --release -p memif-cli
+memif=$target/release/memif
+for len in 64 1514 9000; do
+    background "$memif" echo "$socket" --json >/dev/null
+    "$prefix/tests/interop" "$socket" master $len 200000
+    end_last
+    background "$memif" echo "$socket,role=master" --json >/dev/null
+    "$prefix/tests/interop" "$socket" slave $len 200000
+    end_last
+done
+# all of it: generator, our forwarder without a copy, and a sink that checks
+background "$memif" sink "$prefix/right,role=master" --verify --count 1M --json >"$prefix/sink.json"
+background "$prefix/bin/forward" -a "$prefix/left" -b "$prefix/right"
+"$memif" gen "$prefix/left,role=master" --verify --count 1M --rate 500k --json >/dev/null
+end_last
+wait "${children[-1]}"
+unset 'children[-1]'
+tail -n 1 "$prefix/sink.json"
+
+step "DPDK"
+dpdk=${MEMIF_DPDK:-$prefix/dpdk}
+[ -x "$dpdk/testpmd" ] || bash interop/fetch-dpdk.sh "$dpdk"
+# testpmd ROLE: sends back what it receives
+testpmd() {
+    "$dpdk/testpmd" --no-huge -m 512 --no-pci --no-telemetry --file-prefix "capi$$" --lcores 0@0,1@0 \
+        --vdev "net_memif0,role=$1,id=0,socket=$socket,socket-abstract=no" -- \
+        --total-num-mbufs=16384 --disable-link-check --stats-period 1 --forward-mode=io </dev/null >"$prefix/testpmd.log" 2>&1
+}

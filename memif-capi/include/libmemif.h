@@ -329,14 +329,14 @@ const char *memif_get_socket_path (memif_socket_handle_t sock);
 /** @return the socket that an interface is on; NULL for no interface */
 memif_socket_handle_t memif_get_socket_handle (memif_conn_handle_t conn);
 
-/** @return descriptor of the listening socket, which stays the library's; -1 when nothing listens */
+/** @return descriptor of the listening socket: the one that was set, or the library's own; -1 when nothing listens */
 int memif_get_listener_fd (memif_socket_handle_t sock);
 
 /**
  * Has the socket's masters listen on a descriptor that somebody else made, as a service manager does. Before the first
  * of them is created.
  *
- * @param fd a listening SOCK_SEQPACKET socket; the library closes it when the last master is deleted
+ * @param fd a listening SOCK_SEQPACKET socket; the library takes a copy, and fd stays the caller's
  * @return MEMIF_ERR_INVAL_ARG: no such socket, or it listens already; MEMIF_ERR_BAD_FD: fd does not listen
  */
 int memif_set_listener_fd (memif_socket_handle_t sock, int fd);
@@ -354,8 +354,8 @@ int memif_set_connection_request_timer (memif_socket_handle_t sock, struct itime
  *
  * @param conn          set to the new handle; must be NULL before
  * @param args          what it is to be; copied
- * @param on_connect    called when a link is up; required
- * @param on_disconnect called when it is down; required
+ * @param on_connect    called when a link is up; may be NULL
+ * @param on_disconnect called when it is down; may be NULL
  * @param on_interrupt  called when the peer has rung; with NULL the queues' eventfds are left to the caller, see
  *                      memif_get_queue_efd()
  * @param private_ctx   given to the callbacks
@@ -370,7 +370,7 @@ int memif_create (memif_conn_handle_t *conn, memif_conn_args_t *args, memif_conn
 /**
  * Ends an interface and its link, and sets *conn to NULL. Buffers of it must not be used any more.
  *
- * @return MEMIF_ERR_NOCONN: no such interface, or conn is NULL
+ * @return MEMIF_ERR_NOCONN: no such interface; MEMIF_ERR_INVAL_ARG: conn is NULL
  */
 int memif_delete (memif_conn_handle_t *conn);
 
@@ -396,8 +396,8 @@ int memif_control_fd_handler (void *ptr, memif_fd_event_type_t events);
  * in here.
  *
  * @param timeout milliseconds at most; 0 only looks, -1 waits without limit
- * @return MEMIF_ERR_SUCCESS also when nothing happened; MEMIF_ERR_POLL_CANCEL; MEMIF_ERR_INVAL_ARG: no such socket, or
- * the caller watches its descriptors; MEMIF_ERR_SYSCALL
+ * @return MEMIF_ERR_SUCCESS also when nothing happened; MEMIF_ERR_POLL_CANCEL; MEMIF_ERR_INVAL_ARG: no such socket;
+ * MEMIF_ERR_BAD_FD: the caller watches its descriptors; MEMIF_ERR_SYSCALL
  */
 int memif_poll_event (memif_socket_handle_t sock, int timeout);
 

@@ -227,8 +227,8 @@ int memif_cleanup (void) MEMIF_V1_SYMBOL (cleanup);
  *
  * @param conn          set to the new handle; must be NULL before
  * @param args          what it is to be; copied
- * @param on_connect    called when a link is up; required
- * @param on_disconnect called when it is down; required
+ * @param on_connect    called when a link is up; may be NULL
+ * @param on_disconnect called when it is down; may be NULL
  * @param on_interrupt  called when the peer has rung; with NULL the queues' eventfds are left to the caller, see
  *                      memif_get_queue_efd()
  * @param private_ctx   given to the callbacks
@@ -244,7 +244,7 @@ int memif_create (memif_conn_handle_t *conn, memif_conn_args_t *args, memif_conn
 /**
  * Ends an interface and its link, and sets *conn to NULL. Buffers of it must not be used any more.
  *
- * @return MEMIF_ERR_NOCONN: no such interface, or conn is NULL
+ * @return MEMIF_ERR_NOCONN: no such interface; MEMIF_ERR_INVAL_ARG: conn is NULL
  */
 int memif_delete (memif_conn_handle_t *conn) MEMIF_V1_SYMBOL (delete);
 
@@ -261,8 +261,8 @@ int memif_control_fd_handler (int fd, uint8_t events) MEMIF_V1_SYMBOL (control_f
  * Waits for something to happen and handles it, when memif_init() was given no callback. Callbacks run in here.
  *
  * @param timeout milliseconds at most; 0 only looks, -1 waits without limit
- * @return MEMIF_ERR_SUCCESS also when nothing happened; MEMIF_ERR_POLL_CANCEL; MEMIF_ERR_INVAL_ARG: the caller watches
- * the descriptors; MEMIF_ERR_SYSCALL
+ * @return MEMIF_ERR_SUCCESS also when nothing happened; MEMIF_ERR_POLL_CANCEL; MEMIF_ERR_BAD_FD: the caller watches the
+ * descriptors; MEMIF_ERR_SYSCALL
  */
 int memif_poll_event (int timeout) MEMIF_V1_SYMBOL (poll_event);
 

@@ -63,7 +63,7 @@ connections_that_are_none (void)
   memif_conn_handle_t stale = end.conn, null = NULL;
   memif_socket_handle_t socket = end.socket;
   close_end (&end);
-  CHECK_EQ (memif_delete (NULL), MEMIF_ERR_NOCONN);
+  CHECK_EQ (memif_delete (NULL), MEMIF_ERR_INVAL_ARG);
   CHECK_EQ (memif_delete (&null), MEMIF_ERR_NOCONN);
   void *none[] = { NULL, stale, GARBAGE, socket, &end };
   for (int i = 0; i < 5; i++)

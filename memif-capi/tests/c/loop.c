@@ -106,7 +106,7 @@ own_loop (void)
       memset (&slave, 0, sizeof slave);
       master.socket = looped_socket (&loop, path);
       slave.socket = looped_socket (&loop, path);
-      CHECK_EQ (memif_poll_event (master.socket, 0), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_poll_event (master.socket, 0), MEMIF_ERR_BAD_FD);
       open_end (&master, path, 1, NULL);
       open_end (&slave, path, 0, NULL);
       RUN_UNTIL (master.connects && slave.connects, &loop);

@@ -44,7 +44,8 @@ stream (end_t *from, end_t *to, uint16_t qid, uint32_t total, size_t len, uint16
       CHECK (received <= sent);
       CHECK (now_ms () < end);
     }
-  CHECK_EQ (receive_packets (to, qid, received, slots, len), 0);
+  while (received < sent)
+    received += receive_packets (to, qid, received, (uint16_t) (32 * slots), len);
 }
 
 /* Sends numbered packets to a peer that sends them back, and checks that all return in order. */

@@ -1,0 +1,546 @@
+/* libmemif 1.0: every error that the header names, events, and details. */
+#include "v1_link.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+
+#define GARBAGE ((void *) (uintptr_t) 0xdeadbeefcafe)
+
+static void
+every_error_has_a_sentence (void)
+{
+  CHECK_STR (LIBMEMIF_VERSION, "1.0");
+  for (int a = -2; a <= MEMIF_ERR_MAX_RING + 2; a++)
+    {
+      CHECK (strlen (memif_strerror (a)) > 3);
+      for (int b = 0; b < a && a <= MEMIF_ERR_MAX_RING; b++)
+	CHECK (strcmp (memif_strerror (a), memif_strerror (b)) != 0);
+    }
+  /* the numbers of 1.0, not those of 4.0 */
+  CHECK (strstr (memif_strerror (MEMIF_ERR_ACCES), "ermission") != NULL);
+}
+
+static int
+create (const memif_conn_args_t *args, memif_connection_update_t *connect, memif_connection_update_t *disconnect)
+{
+  memif_conn_handle_t conn = NULL;
+  memif_conn_args_t copy = *args;
+  int err = memif_create (&conn, &copy, connect, disconnect, NULL, NULL);
+  CHECK_EQ (conn != NULL, err == MEMIF_ERR_SUCCESS);
+  if (conn)
+    CHECK_OK (memif_delete (&conn));
+  return err;
+}
+
+static void
+nothing_before_init (void)
+{
+  memif_conn_args_t args;
+  memset (&args, 0, sizeof args);
+  for (int i = 0; i < 2; i++)
+    {
+      CHECK_EQ (create (&args, on_connect, on_disconnect), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_poll_event (0), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_cancel_poll_event (), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_control_fd_handler (0, MEMIF_FD_EVENT_READ), MEMIF_ERR_INVAL_ARG);
+      CHECK_OK (memif_cleanup ());
+      /* and nothing after the end */
+      CHECK_EQ (memif_init (NULL, (char *) "a name that has more than 31 bytes"), MEMIF_ERR_INVAL_ARG);
+      CHECK_OK (memif_init (NULL, (char *) "name"));
+      CHECK_EQ (memif_init (NULL, NULL), MEMIF_ERR_ALREADY);
+      CHECK_OK (memif_cleanup ());
+    }
+}
+
+static void
+interfaces_want_arguments (void)
+{
+  memif_conn_args_t good, args;
+  memif_conn_handle_t conn = NULL;
+  char path[64];
+  fresh_path (path, sizeof path);
+  memset (&good, 0, sizeof good);
+  good.socket_filename = (uint8_t *) path;
+  CHECK_OK (memif_init (NULL, NULL));
+  CHECK_EQ (memif_create (NULL, &good, on_connect, on_disconnect, NULL, NULL), MEMIF_ERR_INVAL_ARG);
+  CHECK_EQ (memif_create (&conn, NULL, on_connect, on_disconnect, NULL, NULL), MEMIF_ERR_INVAL_ARG);
+  conn = &conn;
+  CHECK_EQ (memif_create (&conn, &good, on_connect, on_disconnect, NULL, NULL), MEMIF_ERR_CONN);
+  CHECK (conn == &conn);
+  for (int is_master = 0; is_master < 2; is_master++)
+    {
+      good.is_master = (uint8_t) is_master;
+      CHECK_OK (create (&good, on_connect, on_disconnect));
+      args = good;
+      args.log2_ring_size = 15;
+      CHECK_EQ (create (&args, on_connect, on_disconnect), MEMIF_ERR_MAX_RING);
+      args = good;
+      args.buffer_size = 1;
+      CHECK_EQ (create (&args, on_connect, on_disconnect), MEMIF_ERR_INVAL_ARG);
+      args = good;
+      args.mode = (memif_interface_mode_t) 3;
+      CHECK_EQ (create (&args, on_connect, on_disconnect), MEMIF_ERR_INVAL_ARG);
+    }
+  args = good;
+  args.socket_filename = (uint8_t *) "/tmp/memif-c-test-no-folder/socket";
+  CHECK_EQ (create (&args, on_connect, on_disconnect), MEMIF_ERR_NO_FILE);
+  args.is_master = 0; /* a slave waits for it */
+  CHECK_OK (create (&args, on_connect, on_disconnect));
+  args.is_master = 1;
+  args.socket_filename = (uint8_t *) "/proc/self/status";
+  CHECK_EQ (create (&args, on_connect, on_disconnect), MEMIF_ERR_FILE_NOT_SOCK);
+  end_t end;
+  memset (&end, 0, sizeof end);
+  open_end (&end, path, 1, NULL);
+  CHECK_EQ (create (&good, on_connect, on_disconnect), MEMIF_ERR_CONN);
+  CHECK_OK (memif_cleanup ());
+  CHECK_EQ (memif_delete (&end.conn), MEMIF_ERR_NOCONN); /* gone with the rest */
+}
+
+/* Calls every function of a connection and queue. */
+static void
+every_call (memif_conn_handle_t conn, uint16_t qid, int err)
+{
+  memif_buffer_t buf;
+  uint16_t count = 77;
+  int fd = -1;
+  memset (&buf, 0, sizeof buf);
+  CHECK_EQ (memif_buffer_alloc (conn, qid, &buf, 1, &count, 0), err);
+  CHECK_EQ (count, 0);
+  count = 77;
+  CHECK_EQ (memif_tx_burst (conn, qid, &buf, 1, &count), err);
+  CHECK_EQ (count, 0);
+  count = 77;
+  CHECK_EQ (memif_rx_burst (conn, qid, &buf, 1, &count), err);
+  CHECK_EQ (count, 0);
+  count = 77;
+  CHECK_EQ (memif_buffer_free (conn, qid, &buf, 1, &count), err);
+  CHECK_EQ (count, 0);
+  CHECK_EQ (memif_set_rx_mode (conn, MEMIF_RX_MODE_POLLING, qid), err);
+  CHECK_EQ (memif_get_queue_efd (conn, qid, &fd), err);
+}
+
+static void
+handles_that_are_none (void)
+{
+  end_t end, master, slave;
+  char path[64], text[64];
+  memset (&end, 0, sizeof end);
+  memset (&master, 0, sizeof master);
+  memset (&slave, 0, sizeof slave);
+  fresh_path (path, sizeof path);
+  CHECK_OK (memif_init (NULL, NULL));
+  open_end (&end, path, 0, NULL);
+  every_call (end.conn, 0, MEMIF_ERR_DISCONNECTED);
+  void *none[] = { NULL, end.conn, GARBAGE, &end };
+  CHECK_OK (memif_delete (&end.conn));
+  CHECK (end.conn == NULL);
+  CHECK_EQ (memif_delete (&end.conn), MEMIF_ERR_NOCONN);
+  CHECK_EQ (memif_delete (NULL), MEMIF_ERR_INVAL_ARG);
+  for (int i = 0; i < 4; i++)
+    {
+      memif_conn_handle_t conn = none[i];
+      memif_details_t details;
+      every_call (conn, 0, MEMIF_ERR_NOCONN);
+      CHECK_EQ (memif_get_details (conn, &details, text, sizeof text), MEMIF_ERR_NOCONN);
+      CHECK_EQ (memif_delete (&conn), MEMIF_ERR_NOCONN);
+    }
+  CHECK_OK (memif_cleanup ());
+  open_link (&master, &slave, NULL);
+  end_t *ends[] = { &master, &slave };
+  for (int i = 0; i < 2; i++)
+    {
+      memif_conn_handle_t conn = ends[i]->conn;
+      memif_buffer_t buf;
+      uint16_t count = 0;
+      every_call (conn, 1, MEMIF_ERR_QID);
+      every_call (conn, 65535, MEMIF_ERR_QID);
+      CHECK_EQ (memif_buffer_alloc (conn, 0, NULL, 1, &count, 0), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_buffer_alloc (conn, 0, &buf, 1, NULL, 0), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_tx_burst (conn, 0, NULL, 1, &count), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_tx_burst (conn, 0, &buf, 1, NULL), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_rx_burst (conn, 0, NULL, 1, &count), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_rx_burst (conn, 0, &buf, 1, NULL), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_buffer_free (conn, 0, NULL, 1, &count), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_buffer_free (conn, 0, &buf, 1, NULL), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_get_queue_efd (conn, 0, NULL), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_get_details (conn, NULL, text, sizeof text), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (memif_set_rx_mode (conn, (memif_rx_mode_t) 7, 0), MEMIF_ERR_INVAL_ARG);
+      CHECK_OK (memif_rx_burst (conn, 0, &buf, 0, &count));
+      CHECK_OK (memif_tx_burst (conn, 0, &buf, 0, &count));
+      CHECK_OK (memif_buffer_alloc (conn, 0, &buf, 0, &count, 0));
+      CHECK_OK (memif_buffer_free (conn, 0, &buf, 0, &count));
+    }
+  close_link (&master, &slave);
+}
+
+/* An event loop of the caller's. */
+static int epoll_fd, watched, added, refuse;
+
+static int
+on_control_fd (int fd, uint8_t events)
+{
+  struct epoll_event event;
+  memset (&event, 0, sizeof event);
+  event.data.fd = fd;
+  CHECK (fcntl (fd, F_GETFD) >= 0);
+  if (events & MEMIF_FD_EVENT_DEL)
+    {
+      CHECK_EQ (epoll_ctl (epoll_fd, EPOLL_CTL_DEL, fd, NULL), 0);
+      watched--;
+      return 0;
+    }
+  if (refuse)
+    return -1;
+  event.events = ((events & MEMIF_FD_EVENT_READ) ? EPOLLIN : 0) | ((events & MEMIF_FD_EVENT_WRITE) ? EPOLLOUT : 0);
+  int is_new = !(events & MEMIF_FD_EVENT_MOD);
+  CHECK_EQ (epoll_ctl (epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event), 0);
+  watched += is_new;
+  added += is_new;
+  return 0;
+}
+
+static void
+run_loop (void)
+{
+  struct epoll_event events[8];
+  int count = epoll_wait (epoll_fd, events, 8, 10);
+  for (int i = 0; i < count; i++)
+    {
+      int err = memif_control_fd_handler (events[i].data.fd, MEMIF_FD_EVENT_READ);
+      if (err != MEMIF_ERR_SUCCESS)
+	CHECK_EQ (err, MEMIF_ERR_INVAL_ARG);
+    }
+}
+
+#define RUN_UNTIL(condition)                                                                                           \
+  for (int64_t run_end = now_ms () + PATIENCE_MS; !(condition);)                                                       \
+    {                                                                                                                  \
+      run_loop ();                                                                                                     \
+      if (now_ms () > run_end)                                                                                         \
+	check_failed (__FILE__, __LINE__, "in time: " #condition, 0, 1);                                               \
+    }
+
+static void
+own_loop (void)
+{
+  char path[64];
+  epoll_fd = epoll_create1 (0);
+  refuse = 1;
+  CHECK_EQ (memif_init (on_control_fd, NULL), MEMIF_ERR_CB_FDUPDATE);
+  refuse = 0;
+  for (int round = 0; round < 10; round++)
+    {
+      end_t master, slave;
+      memset (&master, 0, sizeof master);
+      memset (&slave, 0, sizeof slave);
+      fresh_path (path, sizeof path);
+      CHECK_OK (memif_init (on_control_fd, NULL));
+      CHECK_EQ (memif_poll_event (0), MEMIF_ERR_BAD_FD);
+      CHECK_EQ (memif_control_fd_handler (epoll_fd, MEMIF_FD_EVENT_READ), MEMIF_ERR_INVAL_ARG);
+      open_end (&master, path, 1, NULL);
+      open_end (&slave, path, 0, NULL);
+      RUN_UNTIL (master.connects && slave.connects);
+      CHECK_EQ (send_packets (&slave, 0, 0, 4, 100), 4);
+      RUN_UNTIL (master.interrupts > 0);
+      CHECK_EQ (receive_packets (&master, 0, 0, 8, 100), 4);
+      if (round % 2)
+	{
+	  CHECK_OK (memif_delete (&master.conn));
+	  RUN_UNTIL (slave.disconnects == 1);
+	}
+      CHECK_OK (memif_cleanup ());
+      CHECK_EQ (watched, 0);
+    }
+  CHECK (added >= 10 * 4);
+  close (epoll_fd);
+}
+
+static int
+readable (int fd)
+{
+  struct pollfd poll_fd = { fd, POLLIN, 0 };
+  return poll (&poll_fd, 1, 0) == 1;
+}
+
+static void
+interrupts_and_polling (void)
+{
+  end_t master, slave;
+  memif_conn_args_t args;
+  memset (&master, 0, sizeof master);
+  memset (&slave, 0, sizeof slave);
+  memset (&args, 0, sizeof args);
+  args.num_s2m_rings = args.num_m2s_rings = 2;
+  open_link (&master, &slave, &args);
+  end_t *ends[] = { &master, &slave };
+  for (int i = 0; i < 2; i++)
+    for (uint16_t qid = 0; qid < 2; qid++)
+      {
+	end_t *from = ends[i], *to = ends[1 - i];
+	to->interrupts = 0;
+	CHECK_EQ (send_packets (from, qid, 1, 3, 70), 3);
+	WAIT_UNTIL (to->interrupts > 0);
+	CHECK_EQ (to->interrupted_queue, qid);
+	CHECK_EQ (receive_packets (to, qid, 1, 8, 70), 3);
+	CHECK_OK (memif_set_rx_mode (to->conn, MEMIF_RX_MODE_POLLING, qid));
+	CHECK_OK (memif_poll_event (10));
+	CHECK_OK (memif_poll_event (10));
+	to->interrupts = 0;
+	CHECK_EQ (send_packets (from, qid, 1, 3, 70), 3);
+	CHECK_OK (memif_poll_event (20));
+	CHECK_EQ (to->interrupts, 0);
+	CHECK_EQ (receive_packets (to, qid, 1, 8, 70), 3);
+      }
+  close_link (&master, &slave);
+}
+
+static void
+queue_eventfds (void)
+{
+  end_t master, slave;
+  memif_conn_args_t args;
+  char path[64];
+  int fd = -1;
+  memset (&master, 0, sizeof master);
+  memset (&slave, 0, sizeof slave);
+  memset (&args, 0, sizeof args);
+  fresh_path (path, sizeof path);
+  CHECK_OK (memif_init (NULL, NULL));
+  open_end (&master, path, 1, NULL);
+  args.socket_filename = (uint8_t *) path;
+  CHECK_OK (memif_create (&slave.conn, &args, on_connect, on_disconnect, NULL, &slave));
+  WAIT_UNTIL (master.connects && slave.connects);
+  CHECK_OK (memif_get_queue_efd (slave.conn, 0, &fd));
+  CHECK (!readable (fd));
+  CHECK_EQ (send_packets (&master, 0, 0, 6, 64), 6);
+  CHECK (readable (fd));
+  CHECK_EQ (receive_packets (&slave, 0, 0, 4, 64), 4);
+  CHECK (readable (fd)); /* there is more */
+  CHECK_EQ (receive_packets (&slave, 0, 4, 4, 64), 2);
+  CHECK (!readable (fd));
+  close_link (&master, &slave);
+}
+
+static void
+on_signal (int number)
+{
+  (void) number;
+  memif_cancel_poll_event ();
+}
+
+static void *
+cancel_soon (void *thread)
+{
+  usleep (20000);
+  if (thread)
+    CHECK_EQ (pthread_kill (*(pthread_t *) thread, SIGUSR1), 0);
+  else
+    CHECK_OK (memif_cancel_poll_event ());
+  return NULL;
+}
+
+static void
+cancelled_by_thread_and_signal (void)
+{
+  struct sigaction action;
+  memset (&action, 0, sizeof action);
+  action.sa_handler = on_signal;
+  CHECK_EQ (sigaction (SIGUSR1, &action, NULL), 0);
+  CHECK_OK (memif_init (NULL, NULL));
+  for (int i = 0; i < 6; i++)
+    {
+      pthread_t self = pthread_self (), thread;
+      int err;
+      CHECK_EQ (pthread_create (&thread, NULL, cancel_soon, i % 2 ? &self : NULL), 0);
+      while ((err = memif_poll_event (-1)) == MEMIF_ERR_SUCCESS)
+	;
+      CHECK_EQ (err, MEMIF_ERR_POLL_CANCEL);
+      CHECK_EQ (pthread_join (thread, NULL), 0);
+    }
+  CHECK_OK (memif_cancel_poll_event ());
+  CHECK_EQ (memif_poll_event (-1), MEMIF_ERR_POLL_CANCEL);
+  CHECK_OK (memif_poll_event (0));
+  CHECK_OK (memif_cleanup ());
+}
+
+/* Milliseconds, whatever the first headers said. */
+static void
+timeouts_are_milliseconds (void)
+{
+  CHECK_OK (memif_init (NULL, NULL));
+  int64_t began = now_ms ();
+  CHECK_OK (memif_poll_event (50));
+  int64_t took = now_ms () - began;
+  CHECK (took >= 45 && took < 20000);
+  CHECK_OK (memif_cleanup ());
+}
+
+/* A slave tries again by itself: after 2 seconds. */
+static void
+slave_comes_back (void)
+{
+  end_t master, slave;
+  char path[64];
+  memset (&master, 0, sizeof master);
+  memset (&slave, 0, sizeof slave);
+  fresh_path (path, sizeof path);
+  CHECK_OK (memif_init (NULL, NULL));
+  open_end (&slave, path, 0, NULL);
+  CHECK_OK (memif_poll_event (10));
+  CHECK_EQ (slave.connects, 0);
+  open_end (&master, path, 1, NULL);
+  WAIT_UNTIL (slave.connects == 1 && master.connects == 1);
+  CHECK_OK (memif_delete (&master.conn));
+  WAIT_UNTIL (slave.disconnects == 1);
+  open_end (&master, path, 1, NULL);
+  WAIT_UNTIL (slave.connects == 2);
+  close_link (&master, &slave);
+}
+
+static memif_conn_handle_t victim;
+static int deleted;
+
+static int
+delete_in_connect (memif_conn_handle_t conn, void *private_ctx)
+{
+  (void) conn;
+  (void) private_ctx;
+  CHECK_OK (memif_delete (&victim));
+  deleted++;
+  return 0;
+}
+
+static int
+delete_in_interrupt (memif_conn_handle_t conn, void *private_ctx, uint16_t qid)
+{
+  (void) qid;
+  return delete_in_connect (conn, private_ctx);
+}
+
+static int
+nothing (memif_conn_handle_t conn, void *private_ctx)
+{
+  (void) conn;
+  (void) private_ctx;
+  return 0;
+}
+
+static void
+deleted_in_callbacks (void)
+{
+  for (int round = 0; round < 6; round++)
+    {
+      int when = round / 2, is_master = round % 2;
+      end_t other;
+      memif_conn_args_t args;
+      char path[64];
+      memset (&other, 0, sizeof other);
+      memset (&args, 0, sizeof args);
+      fresh_path (path, sizeof path);
+      args.socket_filename = (uint8_t *) path;
+      args.is_master = (uint8_t) is_master;
+      deleted = 0;
+      CHECK_OK (memif_init (NULL, NULL));
+      if (!is_master)
+	open_end (&other, path, 1, NULL);
+      CHECK_OK (memif_create (&victim, &args, when == 0 ? delete_in_connect : nothing,
+			      when == 1 ? delete_in_connect : nothing, when == 2 ? delete_in_interrupt : NULL, NULL));
+      if (is_master)
+	open_end (&other, path, 0, NULL);
+      if (when > 0)
+	WAIT_UNTIL (other.connects == 1);
+      if (when == 1)
+	CHECK_OK (memif_delete (&other.conn));
+      if (when == 2)
+	CHECK_EQ (send_packets (&other, 0, 0, 1, 64), 1);
+      WAIT_UNTIL (deleted == 1);
+      CHECK (victim == NULL);
+      CHECK_OK (memif_cleanup ());
+    }
+}
+
+static void
+details_of_both_ends (void)
+{
+  end_t master, slave;
+  memif_conn_args_t args;
+  memset (&master, 0, sizeof master);
+  memset (&slave, 0, sizeof slave);
+  memset (&args, 0, sizeof args);
+  args.num_s2m_rings = 2;
+  args.num_m2s_rings = 3;
+  args.log2_ring_size = 6;
+  args.buffer_size = 512;
+  args.interface_id = 77;
+  args.mode = MEMIF_INTERFACE_MODE_IP;
+  strcpy ((char *) args.secret, "hush");
+  strcpy ((char *) args.instance_name, "instance");
+  open_link (&master, &slave, &args);
+  CHECK_EQ (send_packets (&slave, 1, 0, 5, 64), 5);
+  CHECK_OK (memif_set_rx_mode (slave.conn, MEMIF_RX_MODE_POLLING, 2));
+  end_t *ends[] = { &master, &slave };
+  const char *names[] = { "v1-master", "v1-slave" };
+  for (int i = 0; i < 2; i++)
+    {
+      memif_details_t md;
+      char buf[2048];
+      memset (&md, 0xee, sizeof md);
+      CHECK_OK (memif_get_details (ends[i]->conn, &md, buf, sizeof buf));
+      CHECK_STR (md.if_name, names[i]);
+      CHECK_STR (md.inst_name, "instance");
+      CHECK_STR (md.remote_if_name, names[1 - i]);
+      CHECK_STR (md.remote_inst_name, "instance");
+      CHECK_EQ (md.id, 77);
+      CHECK_STR (md.secret, "hush");
+      CHECK_EQ (md.role, i);
+      CHECK_EQ (md.mode, MEMIF_INTERFACE_MODE_IP);
+      CHECK_EQ (strncmp ((char *) md.socket_filename, "@memif-c-test-", 14), 0);
+      CHECK_EQ (md.link_up_down, 1);
+      CHECK_EQ (md.rx_queues_num, i == 0 ? 2 : 3);
+      CHECK_EQ (md.tx_queues_num, i == 0 ? 3 : 2);
+      for (int q = 0; q < md.rx_queues_num; q++)
+	{
+	  CHECK_EQ (md.rx_queues[q].qid, q);
+	  CHECK_EQ (md.rx_queues[q].ring_size, 64);
+	  CHECK_EQ (md.rx_queues[q].buffer_size, 512);
+	  CHECK_EQ (md.rx_queues[q].flags & MEMIF_QUEUE_FLAG_POLLING, i == 1 && q == 2);
+	}
+      CHECK_EQ (i == 0 ? md.rx_queues[1].head : md.tx_queues[1].head, 5);
+      size_t enough = sizeof buf;
+      for (size_t size = 0; size < enough; size++)
+	{
+	  char tight[2048];
+	  memset (tight, 0x55, sizeof tight);
+	  int err = memif_get_details (ends[i]->conn, &md, tight + 3, (ssize_t) size);
+	  for (size_t at = size + 3; at < sizeof tight; at++)
+	    CHECK_EQ (tight[at], 0x55);
+	  if (err == MEMIF_ERR_SUCCESS)
+	    enough = size;
+	  else
+	    CHECK_EQ (err, MEMIF_ERR_NOBUF_DET);
+	}
+      CHECK (enough > 100 && enough < 1024);
+      CHECK_EQ (memif_get_details (ends[i]->conn, &md, NULL, 2048), MEMIF_ERR_INVAL_ARG);
+    }
+  close_link (&master, &slave);
+}
+
+static const check_case_t cases[] = {
+  CASE (every_error_has_a_sentence),
+  CASE (nothing_before_init),
+  CASE (interfaces_want_arguments),
+  CASE (handles_that_are_none),
+  CASE (own_loop),
+  CASE (interrupts_and_polling),
+  CASE (queue_eventfds),
+  CASE (cancelled_by_thread_and_signal),
+  CASE (timeouts_are_milliseconds),
+  CASE (slave_comes_back),
+  CASE (deleted_in_callbacks),
+  CASE (details_of_both_ends),
+};
+
+CHECK_MAIN (cases)

@@ -72,7 +72,7 @@ typedef enum
   /* the caller */
   MEMIF_ERR_INVAL_ARG,	   /**< an argument is NULL, out of range, or does not fit the role */
   MEMIF_ERR_NOCONN,	   /**< no such connection */
-  MEMIF_ERR_CONN,	   /**< the handle to be set is not NULL, or the socket has an interface with this id */
+  MEMIF_ERR_CONN,	   /**< the handle to be set is not NULL */
   MEMIF_ERR_CB_FDUPDATE,   /**< the caller's memif_control_fd_update_t returned an error */
   MEMIF_ERR_FILE_NOT_SOCK, /**< the socket's path names a file that is no socket */
   /* the peer, and the state of rings */
@@ -195,8 +195,8 @@ typedef struct memif_socket_args
   /** The program's name for the peer to see, NUL-terminated. MEMIF_DEFAULT_APP_NAME if empty. */
   char app_name[32];
   /**
-   * When slaves without a link try to connect again: after it_value, then every it_interval. With an it_interval of
-   * zero they do not: call memif_request_connection().
+   * How long slaves without a link wait between attempts: it_interval, 1 ms at least. With zero they do not try again:
+   * call memif_request_connection(). it_value has no meaning: the first attempt is at once.
    */
   struct itimerspec connection_request_timer;
   /** Told of descriptors to watch. NULL: the socket watches them by itself, see memif_poll_event(). */
@@ -243,7 +243,7 @@ typedef struct
   void *data; /**< the bytes; a slave may move it forward within an allocated buffer before sending */
 } memif_buffer_t;
 
-/** A queue of an interface, and its ring when there is a link (else zeros). */
+/** A queue of a link, and its ring. */
 typedef struct
 {
   uint8_t region;     /**< index of the region that the ring lies in */
@@ -276,13 +276,13 @@ typedef struct
   uint8_t *remote_inst_name; /**< likewise */
 
   uint32_t id;
-  uint8_t *secret;
+  uint8_t *secret; /**< NULL: none */
   uint8_t role; /**< 0: master, 1: slave */
   uint8_t mode; /**< memif_interface_mode_t */
   uint8_t *socket_path;
   uint8_t regions_num;
   memif_region_details_t *regions;
-  uint8_t rx_queues_num; /**< queues of the link, or the configured ones without */
+  uint8_t rx_queues_num; /**< queues with a ring: none without a link */
   uint8_t tx_queues_num;
   memif_queue_details_t *rx_queues;
   memif_queue_details_t *tx_queues;
@@ -337,14 +337,15 @@ int memif_get_listener_fd (memif_socket_handle_t sock);
  * of them is created.
  *
  * @param fd a listening SOCK_SEQPACKET socket; the library takes a copy, and fd stays the caller's
- * @return MEMIF_ERR_INVAL_ARG: no such socket, or it listens already; MEMIF_ERR_BAD_FD: fd does not listen
+ * @return MEMIF_ERR_INVAL_ARG: no such socket, or a negative fd; MEMIF_ERR_ALREADY: it listens; MEMIF_ERR_BAD_FD: fd does
+ * not listen
  */
 int memif_set_listener_fd (memif_socket_handle_t sock, int fd);
 
 /**
  * Changes memif_socket_args_t.connection_request_timer.
  *
- * @return MEMIF_ERR_INVAL_ARG: no such socket, or nanoseconds outside of 0 to 999999999
+ * @return MEMIF_ERR_INVAL_ARG: no such socket, or an it_interval that is no time
  */
 int memif_set_connection_request_timer (memif_socket_handle_t sock, struct itimerspec timer);
 
@@ -359,8 +360,8 @@ int memif_set_connection_request_timer (memif_socket_handle_t sock, struct itime
  * @param on_interrupt  called when the peer has rung; with NULL the queues' eventfds are left to the caller, see
  *                      memif_get_queue_efd()
  * @param private_ctx   given to the callbacks
- * @return MEMIF_ERR_INVAL_ARG: a pointer is NULL, no such socket, or a field out of range; MEMIF_ERR_CONN: *conn is not
- * NULL, or a master with this id is on the socket; MEMIF_ERR_MAX_RING; MEMIF_ERR_ACCES, MEMIF_ERR_NO_FILE,
+ * @return MEMIF_ERR_INVAL_ARG: a pointer is NULL, no such socket, a field out of range, or a master with this id is on
+ * the socket; MEMIF_ERR_CONN: *conn is not NULL; MEMIF_ERR_MAX_RING; MEMIF_ERR_ACCES, MEMIF_ERR_NO_FILE,
  * MEMIF_ERR_FILE_NOT_SOCK: a master cannot listen there; MEMIF_ERR_CB_FDUPDATE; MEMIF_ERR_PROC_FILE_LIMIT;
  * MEMIF_ERR_SYSCALL
  */
@@ -378,7 +379,7 @@ int memif_delete (memif_conn_handle_t *conn);
  * Has a slave without a link try to connect now. Success means that the request is out, not that the link is up.
  *
  * @return MEMIF_ERR_NOCONN; MEMIF_ERR_INVAL_ARG: it is a master; MEMIF_ERR_ALRCONN: it has a link;
- * MEMIF_ERR_CONNREFUSED, MEMIF_ERR_NO_FILE, MEMIF_ERR_ACCES: nobody to connect to
+ * MEMIF_ERR_CONNREFUSED: nobody to connect to
  */
 int memif_request_connection (memif_conn_handle_t conn);
 

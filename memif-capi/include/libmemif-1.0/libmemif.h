@@ -59,7 +59,7 @@ typedef enum
   /* the caller */
   MEMIF_ERR_INVAL_ARG,	   /**< an argument is NULL or out of range */
   MEMIF_ERR_NOCONN,	   /**< no such connection */
-  MEMIF_ERR_CONN,	   /**< the handle to be set is not NULL, or the socket has an interface with this id */
+  MEMIF_ERR_CONN,	   /**< the handle to be set is not NULL */
   MEMIF_ERR_CB_FDUPDATE,   /**< the caller's memif_control_fd_update_t returned an error */
   MEMIF_ERR_FILE_NOT_SOCK, /**< socket_filename names a file that is no socket */
   /* the peer, and the state of rings */
@@ -165,7 +165,7 @@ typedef struct
   void *data;	       /**< the packet, in one piece */
 } memif_buffer_t;
 
-/** A queue of an interface, and its ring when there is a link (else zeros). */
+/** A queue of a link, and its ring. */
 typedef struct
 {
   uint8_t qid;	      /**< index of the queue */
@@ -187,11 +187,11 @@ typedef struct
   uint8_t *remote_inst_name; /**< likewise */
 
   uint32_t id;
-  uint8_t *secret;
+  uint8_t *secret; /**< NULL: none */
   uint8_t role; /**< 0: master, 1: slave */
   uint8_t mode; /**< memif_interface_mode_t */
   uint8_t *socket_filename;
-  uint8_t rx_queues_num; /**< queues of the link, or the configured ones without */
+  uint8_t rx_queues_num; /**< queues with a ring: none without a link */
   uint8_t tx_queues_num;
   memif_queue_details_t *rx_queues;
   memif_queue_details_t *tx_queues;
@@ -232,8 +232,8 @@ int memif_cleanup (void) MEMIF_V1_SYMBOL (cleanup);
  * @param on_interrupt  called when the peer has rung; with NULL the queues' eventfds are left to the caller, see
  *                      memif_get_queue_efd()
  * @param private_ctx   given to the callbacks
- * @return MEMIF_ERR_INVAL_ARG: a pointer is NULL or a field out of range; MEMIF_ERR_CONN: *conn is not NULL, or a
- * master with this id is on the socket; MEMIF_ERR_MAX_RING; MEMIF_ERR_ACCES, MEMIF_ERR_NO_FILE,
+ * @return MEMIF_ERR_INVAL_ARG: a pointer is NULL, a field out of range, or a master with this id is on the socket;
+ * MEMIF_ERR_CONN: *conn is not NULL; MEMIF_ERR_MAX_RING; MEMIF_ERR_ACCES, MEMIF_ERR_NO_FILE,
  * MEMIF_ERR_FILE_NOT_SOCK: a master cannot listen there; MEMIF_ERR_CB_FDUPDATE; MEMIF_ERR_PROC_FILE_LIMIT;
  * MEMIF_ERR_SYSCALL
  */

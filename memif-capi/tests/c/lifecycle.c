@@ -170,7 +170,7 @@ listener_of_somebody_else (void)
   CHECK_OK (memif_set_listener_fd (master.socket, fd));
   CHECK_EQ (memif_get_listener_fd (master.socket), fd);
   open_end (&master, path, 1, NULL);
-  CHECK_EQ (memif_set_listener_fd (master.socket, fd), MEMIF_ERR_INVAL_ARG);
+  CHECK_EQ (memif_set_listener_fd (master.socket, fd), MEMIF_ERR_ALREADY);
   open_end (&slave, path, 0, NULL);
   wait_up (&master, &slave);
   CHECK_EQ (send_packets (&slave, 0, 0, 4, 64), 4);

@@ -94,7 +94,7 @@ interfaces_want_arguments (void)
   end_t end;
   memset (&end, 0, sizeof end);
   open_end (&end, path, 1, NULL);
-  CHECK_EQ (create (&good, on_connect, on_disconnect), MEMIF_ERR_CONN);
+  CHECK_EQ (create (&good, on_connect, on_disconnect), MEMIF_ERR_INVAL_ARG);
   CHECK_OK (memif_cleanup ());
   CHECK_EQ (memif_delete (&end.conn), MEMIF_ERR_NOCONN); /* gone with the rest */
 }

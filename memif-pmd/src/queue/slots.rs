@@ -120,11 +120,27 @@ impl RxQueue {
     /// parts. Broken ones are dropped and counted: then a number may be visited again, with what comes in its place.
     #[inline]
     pub fn take(&mut self, max: usize, visit: impl FnMut(usize, SlotBuffer<'_>)) -> Taken {
+        self.take_some(max, usize::MAX, visit)
+    }
+
+    /// As [`RxQueue::take`], for up to `max` packets of any number of buffers each.
+    #[inline]
+    pub fn take_packets(&mut self, max: usize, visit: impl FnMut(usize, SlotBuffer<'_>)) -> Taken {
+        self.take_some(usize::MAX, max, visit)
+    }
+
+    #[inline(always)]
+    fn take_some(
+        &mut self,
+        max: usize,
+        packets: usize,
+        visit: impl FnMut(usize, SlotBuffer<'_>),
+    ) -> Taken {
         if self.handle.link().is_none() {
             return Taken::default();
         }
         self.skips.follow(self.handle.epoch);
-        match self.take_ready(max, visit) {
+        match self.take_ready(max, packets, visit) {
             Ok(taken) => taken,
             Err(fault) => {
                 self.handle.fail(fault);
@@ -137,15 +153,17 @@ impl RxQueue {
     fn take_ready(
         &mut self,
         max: usize,
+        packets: usize,
         visit: impl FnMut(usize, SlotBuffer<'_>),
     ) -> Result<Taken, PeerFault> {
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else {
             return Ok(Taken::default());
         };
         let regions = &queue.link.regions;
+        let limit = (max, packets);
         let taken = match &mut queue.side {
-            RxSide::Slave(side) => take(side, regions, max, tally, &mut self.skips, visit),
-            RxSide::Master(side) => take(side, regions, max, tally, &mut self.skips, visit),
+            RxSide::Slave(side) => take(side, regions, limit, tally, &mut self.skips, visit),
+            RxSide::Master(side) => take(side, regions, limit, tally, &mut self.skips, visit),
         }?;
         slot.counters.show(tally);
         Ok(taken)
@@ -393,32 +411,34 @@ sender!(HeadSender<Ring, Places>, true, |side, ahead, flags, start, length| {
 // a master leaves the slave's places alone: its packets begin where their buffers do
 sender!(TailSender<Ring>, false, |side, ahead, flags, _start, length| side.complete(ahead, flags, length));
 
-/// Takes buffers as [`RxQueue::take`] says. Packets of one good buffer are the loop; all else is apart.
+/// Takes buffers as [`RxQueue::take`] says, at most so many of them and of packets. Packets of one good buffer are the loop; all else is apart.
 #[inline(always)]
 fn take(
     side: &mut impl Receiver,
     regions: &RegionMap,
-    max: usize,
+    (max, mut packets_left): (usize, usize),
     tally: &mut Tally,
     skips: &mut Skips,
     mut visit: impl FnMut(usize, SlotBuffer<'_>),
 ) -> Result<Taken, PeerFault> {
     // one more than asked for, to know whether there is more
-    let ready = side.ready(max.saturating_add(1))?;
+    let ready = side.ready(max.min(packets_left).saturating_add(1))?;
     let first = side.position();
     let (mut ahead, mut taken, mut bytes) = (0, 0, 0);
     let mut packets = 0;
-    while ahead < ready && taken < max {
+    while ahead < ready && taken < max && packets_left > 0 {
         match side.piece(regions, ahead) {
             (false, Ok(span)) if matches!(span.len(), 1..=MAX_PACKET_SIZE) => {
                 visit(taken, SlotBuffer { index: first.wrapping_add(ahead), span, next: false });
                 bytes += span.len() as u64;
                 packets += 1;
+                packets_left -= 1;
                 ahead += 1;
                 taken += 1;
             }
             _ => match take_odd(side, regions, ahead, (taken, max), tally, skips, &mut visit) {
                 Some((slots, buffers)) => {
+                    packets_left -= usize::from(buffers > 0);
                     ahead += slots;
                     taken += buffers;
                 }

@@ -41,7 +41,8 @@ fn receive_all(mut rx: RxQueue, span: Duration, burst: usize) -> Result<f64, mem
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let span = Duration::from_secs_f64(arguments.next().ok_or("usage: rate SECONDS [BYTES [BURST]]")?.parse()?);
+    let span =
+        Duration::from_secs_f64(arguments.next().ok_or("usage: rate SECONDS [BYTES [BURST]]")?.parse()?);
     let bytes = arguments.next().map_or(Ok(64), |text| text.parse())?;
     let burst = arguments.next().map_or(Ok(64), |text| text.parse())?;
     let memif = Memif::start()?;

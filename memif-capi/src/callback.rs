@@ -14,6 +14,7 @@ use crate::abi::{
     ConnectionUpdate, ControlFdUpdate, FD_EVENT_DEL, FD_EVENT_READ, FdEvent, Handle, OnInterrupt,
 };
 use crate::handle::{Id, fd_context};
+use crate::v1::abi as v1;
 
 /// A pointer of the program's that is only handed back to it.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,13 @@ impl CallerLoop {
             // SAFETY: the program vouches for its function; the event is passed by value.
             unsafe { update(event, context) }
         };
+        Self { tell: Box::new(tell), failed: Arc::clone(failed) }
+    }
+
+    /// A loop that is told as 1.0 does it.
+    pub(crate) fn v1(update: v1::ControlFdUpdate, failed: &Arc<AtomicBool>) -> Self {
+        // SAFETY: the program vouches for its function; the events fit into 8 bits.
+        let tell = move |fd, kind: c_int| unsafe { update(fd, u8::try_from(kind).unwrap_or(0)) };
         Self { tell: Box::new(tell), failed: Arc::clone(failed) }
     }
 

@@ -12,6 +12,7 @@ use crossbeam_utils::CachePadded;
 use crate::code::{Code, Outcome};
 use crate::handle::{Id, Kind, Table};
 use crate::socket::lock;
+use crate::v1::packets::Packets;
 
 /// Most queues of one direction that C can ask for: it counts them with 8 bits.
 const MAX_QUEUES: usize = 255;
@@ -20,12 +21,17 @@ const MAX_QUEUES: usize = 255;
 pub(crate) trait Queue {
     /// Tells one link from the next; `None` while there is none. Takes up a new link, and lets go of one that is gone.
     fn link_epoch(&mut self) -> Option<u64>;
+
+    /// Posts all that there is to post.
+    fn post_all(&mut self);
 }
 
 /// What a data call must know of the interface.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traits {
     pub(crate) is_master: bool,
+    /// Receive buffers are posted as soon as there is a link.
+    pub(crate) posts_itself: bool,
     /// Bytes of a buffer that this side asked for; a slave's are that long.
     pub(crate) buffer_size: u16,
     /// From where we have packet memory mapped to where the program has it, which gave it to us; 0 for our own.
@@ -51,6 +57,8 @@ pub(crate) struct Cell<Q> {
     pub(crate) traits: Traits,
     /// Buffers in the program's hands, which it may still read and write.
     pub(crate) in_use: u32,
+    /// What 1.0 knows of them.
+    pub(crate) packets: Packets,
     /// The connection is gone; its queue stays for as long as the program may use buffers of it.
     dead: bool,
     /// The link that buffers are handed out of, and how many there have been in this cell, over all connections.
@@ -60,8 +68,16 @@ pub(crate) struct Cell<Q> {
 
 impl<Q> Default for Cell<Q> {
     fn default() -> Self {
-        let traits = Traits::default();
-        Self { generation: 0, queue: None, traits, in_use: 0, dead: false, epoch: None, links: 0 }
+        Self {
+            generation: 0,
+            queue: None,
+            traits: Traits::default(),
+            in_use: 0,
+            packets: Packets::default(),
+            dead: false,
+            epoch: None,
+            links: 0,
+        }
     }
 }
 
@@ -92,9 +108,9 @@ impl<Q: Queue> Cells<Q> {
         });
     }
 
-    /// The link of a connection is gone: lets go of its memory, but for queues whose buffers are in the program's hands.
-    /// Memory that the program gave is its own, and the next link needs it.
-    pub(crate) fn unlink(&self, generation: u64) {
+    /// The link of a connection is gone, or there is another: lets go of the old one's memory, but for queues whose buffers
+    /// are in the program's hands. Memory that the program gave is its own, and the next link needs it.
+    pub(crate) fn relink(&self, generation: u64) {
         self.each_of(generation, |cell| {
             if cell.in_use == 0 || cell.traits.shift != 0 {
                 cell.link();
@@ -135,11 +151,23 @@ impl<Q: Queue> Cell<Q> {
         epoch.map(|_| self.links)
     }
 
+    /// The queue and what 1.0 knows of its packets.
+    #[inline(always)]
+    pub(crate) fn parts(&mut self) -> Result<(&mut Q, &mut Packets), Code> {
+        Ok((self.queue.as_mut().ok_or(Code::NoConn)?, &mut self.packets))
+    }
+
     #[cold]
     fn relink(&mut self, epoch: Option<u64>) {
         self.epoch = epoch;
         self.links += 1;
         self.in_use = 0;
+        self.packets = Packets::default();
+        if self.traits.posts_itself
+            && let Some(queue) = self.queue.as_mut().filter(|_| epoch.is_some())
+        {
+            queue.post_all();
+        }
     }
 
     /// Lets go of a queue that was kept for buffers in the program's hands: its thread has come to hear of the end.
@@ -147,6 +175,7 @@ impl<Q: Queue> Cell<Q> {
     fn bury(&mut self, generation: u64) {
         if self.generation == generation && self.dead {
             self.queue = None;
+            self.packets = Packets::default();
         }
     }
 }

@@ -15,7 +15,8 @@ macro_rules! codes {
 
         /// Texts in the order of the codes of 4.0.
         const TEXTS: &[&CStr] = &[$($text),+];
-        const ALL: &[Code] = &[$(Code::$name),+];
+        /// All of them, in the order of 4.0.
+        pub const ALL: &[Code] = &[$(Code::$name),+];
     };
 }
 

@@ -1,12 +1,14 @@
 //! What a connection handle stands for: an interface, and the handles of its queues.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use memif_pmd::{Event, Interface, InterfaceBuilder, Mode, PacketMemory, RxMode, RxQueue, TxQueue};
+use memif_pmd::{Error, Event, Interface, InterfaceBuilder, Mode, PacketMemory, RxMode, RxQueue, TxQueue};
 
+use crate::abi::{RX_MODE_INTERRUPT, RX_MODE_POLLING};
 use crate::callback::{Callbacks, Context, in_fd_callback};
 use crate::cell::{Cells, Traits};
 use crate::code::{Code, Outcome};
@@ -40,6 +42,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) m2s_rings: u8,
     pub(crate) log2_ring_size: u8,
     pub(crate) buffer_size: u16,
+    /// Receive buffers are posted as soon as there is a link.
+    pub(crate) posts_itself: bool,
 }
 
 /// An interface.
@@ -98,7 +102,7 @@ impl Conn {
         // held until the queues are in their cells: who is told of a link finds them there
         let ready = Arc::new(Mutex::new(()));
         let guard = lock(&ready);
-        let builder = builder.on_event(tell(id, callbacks, Arc::clone(&ready)));
+        let builder = builder.on_event(tell(id, callbacks, Arc::clone(&ready), wish.posts_itself));
         let (external, memory) = external_memory(socket, wish, callbacks.context)?.unzip();
         let builder = match &memory {
             Some(memory) => builder.packet_memory(memory),
@@ -107,6 +111,7 @@ impl Conn {
         let interface = socket.checked(builder.explicit_posting().open())?;
         let traits = Traits {
             is_master: wish.is_master,
+            posts_itself: wish.posts_itself,
             buffer_size: wish.buffer_size(),
             shift: external.as_ref().zip(memory).map_or(0, |(external, memory)| {
                 external.address().addr().wrapping_sub(memory.as_ptr().addr().get()).cast_signed()
@@ -147,6 +152,22 @@ impl Conn {
         lock(&self.interface).clone().ok_or(Code::NoConn)
     }
 
+    /// Changes how a receive queue of a link learns of packets: `MEMIF_RX_MODE_*`.
+    pub(crate) fn set_rx_mode(&self, rx_mode: c_int, queue: u16) -> Outcome {
+        let mode = match rx_mode {
+            RX_MODE_INTERRUPT => RxMode::Interrupt,
+            RX_MODE_POLLING => RxMode::Polling,
+            _ => return Err(Code::InvalArg),
+        };
+        self.queue_efd(queue)?;
+        Ok(self.interface()?.set_rx_mode(queue, mode)?)
+    }
+
+    /// The eventfd of a receive queue of a link.
+    pub(crate) fn queue_efd(&self, queue: u16) -> Result<RawFd, Code> {
+        self.interface()?.event_fd(queue).map_err(no_link)
+    }
+
     /// Ends the connection. The program hears of the end of its link in here.
     pub(crate) fn delete(&self) -> Outcome {
         // AcqRel: whoever comes second leaves everything to the first
@@ -165,6 +186,19 @@ impl Conn {
         self.socket.remove(self.id);
         CONNS.give_back(self.id);
         Ok(())
+    }
+}
+
+/// There is no link, whatever became of the last one.
+fn no_link(error: Error) -> Code {
+    if matches!(error, Error::NoLink { .. }) { Code::Disconnected } else { error.into() }
+}
+
+/// Ends a connection that may be on its way out.
+pub(crate) fn delete(id: Id) {
+    let conn = CONNS.find(id).and_then(|place| lock(&place.conn).clone());
+    if let Some(conn) = conn {
+        let _ = conn.delete(); // whoever was first does it
     }
 }
 
@@ -189,19 +223,27 @@ pub(crate) fn set_reconnect(id: Id, interval: Option<Duration>) {
 }
 
 /// What hears of an interface's events for its program.
-fn tell(id: Id, callbacks: Callbacks, ready: Arc<Mutex<()>>) -> impl Fn(&Event) + Send + Sync {
+fn tell(
+    id: Id,
+    callbacks: Callbacks,
+    ready: Arc<Mutex<()>>,
+    posts_itself: bool,
+) -> impl Fn(&Event) + Send + Sync {
     move |event| {
         let conn = id.to_handle(Kind::Conn);
         match event {
             Event::Connected => {
                 drop(lock(&ready));
+                if let Some(place) = CONNS.find(id).filter(|_| posts_itself) {
+                    place.rx.relink(id.generation);
+                }
                 callbacks.connected(conn);
             }
             Event::Disconnected(_) => {
                 callbacks.disconnected(conn);
                 if let Some(place) = CONNS.find(id) {
-                    place.rx.unlink(id.generation);
-                    place.tx.unlink(id.generation);
+                    place.rx.relink(id.generation);
+                    place.tx.relink(id.generation);
                 }
             }
             Event::Interrupt { queue } => callbacks.interrupted(conn, *queue),

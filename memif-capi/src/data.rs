@@ -23,6 +23,10 @@ impl Queue for RxQueue {
     fn link_epoch(&mut self) -> Option<u64> {
         RxQueue::link_epoch(self)
     }
+
+    fn post_all(&mut self) {
+        self.post(u16::MAX, 0);
+    }
 }
 
 impl Queue for TxQueue {
@@ -30,6 +34,8 @@ impl Queue for TxQueue {
     fn link_epoch(&mut self) -> Option<u64> {
         TxQueue::link_epoch(self)
     }
+
+    fn post_all(&mut self) {} // a transmit queue has nothing to post
 }
 
 type Held<Q> = MutexGuard<'static, Cell<Q>>;

@@ -55,7 +55,7 @@ fn said(reason: &Disconnect) -> String {
     }
 }
 
-fn count(len: usize) -> u8 {
+pub(crate) fn count(len: usize) -> u8 {
     u8::try_from(len).unwrap_or(u8::MAX)
 }
 
@@ -72,7 +72,7 @@ fn region(conn: &Conn, found: &memif_pmd::RegionDetails) -> RegionDetails {
 }
 
 /// A queue that has a ring.
-fn queue(found: &memif_pmd::QueueDetails) -> Option<QueueDetails> {
+pub(crate) fn queue(found: &memif_pmd::QueueDetails) -> Option<QueueDetails> {
     let ring = found.ring?;
     Some(QueueDetails {
         region: u8::try_from(ring.region).unwrap_or(u8::MAX),

@@ -13,6 +13,7 @@
 //! | `socket`, `conn` | what the handles stand for |
 //! | `callback`, `raw`, `external` | calls into the C program, and memory that it owns |
 //! | [`v4`], `details`, `data` | the exported functions of 4.0 |
+//! | [`v1`] | those of 1.0 |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a handle takes 64 bits");
@@ -28,4 +29,5 @@ mod external;
 mod handle;
 mod raw;
 mod socket;
+pub mod v1;
 pub mod v4;

@@ -132,6 +132,11 @@ impl Socket {
         self.users().conns.retain(|known| *known != conn);
     }
 
+    /// The interfaces that use the socket.
+    pub(crate) fn conns(&self) -> Vec<Id> {
+        self.users().conns.clone()
+    }
+
     /// Ends the socket, unless interfaces use it.
     pub(crate) fn delete(&self) -> Outcome {
         let mut users = self.users();

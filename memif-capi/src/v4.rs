@@ -14,12 +14,11 @@ use std::ptr;
 use std::time::Duration;
 
 use libc::{itimerspec, ssize_t};
-use memif_pmd::{DEFAULT_SOCKET, Error, RxMode};
+use memif_pmd::{DEFAULT_SOCKET, Error};
 
 use crate::abi::{
     AddExternalRegion, Buffer, ConnArgs, ConnectionUpdate, DelExternalRegion, Details,
-    GetExternalBufferOffset, GetExternalRegionAddr, Handle, OnInterrupt, RX_MODE_INTERRUPT, RX_MODE_POLLING,
-    SocketArgs,
+    GetExternalBufferOffset, GetExternalRegionAddr, Handle, OnInterrupt, SocketArgs,
 };
 use crate::callback::{Callbacks, CallerLoop, Context};
 use crate::code::{Code, Outcome, text_v4};
@@ -194,6 +193,7 @@ pub unsafe extern "C" fn memif_create(
             m2s_rings: args.num_m2s_rings,
             log2_ring_size: args.log2_ring_size,
             buffer_size: args.buffer_size,
+            posts_itself: false,
         };
         let allocator = Allocator { alloc: socket_args.alloc, free: socket_args.free };
         let callbacks = Callbacks { on_connect, on_disconnect, on_interrupt, context: Context(private_ctx) };
@@ -252,16 +252,7 @@ pub extern "C" fn memif_cancel_poll_event(sock: Handle) -> c_int {
 /// `memif_set_rx_mode`
 #[unsafe(no_mangle)]
 pub extern "C" fn memif_set_rx_mode(conn: Handle, rx_mode: c_int, qid: u16) -> c_int {
-    call(|| {
-        let mode = match rx_mode {
-            RX_MODE_INTERRUPT => RxMode::Interrupt,
-            RX_MODE_POLLING => RxMode::Polling,
-            _ => return Err(Code::InvalArg),
-        };
-        let interface = Conn::find(conn)?.interface()?;
-        interface.event_fd(qid).map_err(no_link)?;
-        Ok(interface.set_rx_mode(qid, mode)?)
-    })
+    call(|| Conn::find(conn)?.set_rx_mode(rx_mode, qid))
 }
 
 /// `memif_get_queue_efd`
@@ -272,7 +263,7 @@ pub unsafe extern "C" fn memif_get_queue_efd(conn: Handle, qid: u16, efd: *mut c
         if efd.is_null() {
             return Err(Code::InvalArg);
         }
-        let fd = conn.interface()?.event_fd(qid).map_err(no_link)?;
+        let fd = conn.queue_efd(qid)?;
         // SAFETY: the caller's promise.
         unsafe { write(efd, fd) }
     })
@@ -432,11 +423,6 @@ pub unsafe extern "C" fn memif_rx_burst(
     let act = |bufs: &mut [MaybeUninit<Buffer>]| data::rx_burst(conn, qid, bufs);
     // SAFETY: the caller's promise.
     unsafe { burst(rx, bufs, count.into(), || data::rx(conn, qid).map(drop), act) }
-}
-
-/// There is no link, whatever became of the last one.
-fn no_link(error: Error) -> Code {
-    if matches!(error, Error::NoLink { .. }) { Code::Disconnected } else { error.into() }
 }
 
 /// Puts the default into an empty path, and writes an abstract name with its `@`, which it may come without.

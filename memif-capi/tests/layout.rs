@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 
 use memif::abi;
-use memif::code::Code;
+use memif::code::{ALL, Code};
 use memif::v1::abi as v1;
 
 /// What a table says: a type's size, a field's offset, a name's number.
@@ -38,16 +38,27 @@ macro_rules! layout {
     (@offset $rust:ty, $field:ident, $ours:ident) => { offset_of!($rust, $ours) };
 }
 
-/// The numbers of errors, but those that a version lacks, under the names of C.
-fn codes(table: &Table, number: impl Fn(Code) -> i32) -> Table {
-    let mut found = Table::new();
-    for code in Code::ALL {
-        let name = format!("MEMIF_ERR_{}", code.c_name());
-        if table.contains_key(&name) {
-            found.insert(name, number(*code).into());
-        }
+/// The name that C has for an error, but for underscores.
+fn c_name(code: Code) -> String {
+    match code {
+        Code::MaxRingSize => "MEMIF_ERR_MAX_RING".into(),
+        other => format!("MEMIF_ERR_{other:?}").to_uppercase(),
     }
-    found
+}
+
+/// The numbers of those errors that a table has.
+fn codes(table: &Table, number: impl Fn(Code) -> i32) -> Table {
+    let errors = table.keys().filter(|name| name.starts_with("MEMIF_ERR_"));
+    let known = errors.filter_map(|name| {
+        let plain =
+            |name: &str| format!("MEMIF_ERR_{}", name.trim_start_matches("MEMIF_ERR_").replace('_', ""));
+        let same = |code: &&Code| c_name(**code) == *name || c_name(**code) == plain(name);
+        // the ring's size and the number of rings differ by the underscore alone
+        let exact = ALL.iter().find(|code| c_name(**code) == *name);
+        let code = exact.or_else(|| ALL.iter().find(same))?;
+        Some((name.clone(), number(*code).into()))
+    });
+    known.collect()
 }
 
 fn constants() -> Table {
@@ -78,22 +89,65 @@ fn version_4() {
     ours.extend(modes());
     ours.insert("MEMIF_BUFFER_FLAG_NEXT".into(), abi::BUFFER_FLAG_NEXT.into());
     layout!(ours, "memif_fd_event_t", abi::FdEvent { fd, type: kind, private_ctx });
-    layout!(ours, "memif_socket_args_t", abi::SocketArgs {
-        path, app_name, connection_request_timer, on_control_fd_update, alloc, realloc, free
-    });
-    layout!(ours, "memif_conn_args_t", abi::ConnArgs {
-        socket, secret, num_s2m_rings, num_m2s_rings, buffer_size, log2_ring_size, is_master, interface_id,
-        interface_name, mode
-    });
+    layout!(
+        ours,
+        "memif_socket_args_t",
+        abi::SocketArgs {
+            path,
+            app_name,
+            connection_request_timer,
+            on_control_fd_update,
+            alloc,
+            realloc,
+            free
+        }
+    );
+    layout!(
+        ours,
+        "memif_conn_args_t",
+        abi::ConnArgs {
+            socket,
+            secret,
+            num_s2m_rings,
+            num_m2s_rings,
+            buffer_size,
+            log2_ring_size,
+            is_master,
+            interface_id,
+            interface_name,
+            mode
+        }
+    );
     layout!(ours, "memif_buffer_t", abi::Buffer { desc_index, queue, len, flags, data });
-    layout!(ours, "memif_queue_details_t", abi::QueueDetails {
-        region, qid, ring_size, flags, head, tail, buffer_size
-    });
+    layout!(
+        ours,
+        "memif_queue_details_t",
+        abi::QueueDetails { region, qid, ring_size, flags, head, tail, buffer_size }
+    );
     layout!(ours, "memif_region_details_t", abi::RegionDetails { index, addr, size, fd, is_external });
-    layout!(ours, "memif_details_t", abi::Details {
-        if_name, inst_name, remote_if_name, remote_inst_name, id, secret, role, mode, socket_path, regions_num,
-        regions, rx_queues_num, tx_queues_num, rx_queues, tx_queues, error, link_up_down
-    });
+    layout!(
+        ours,
+        "memif_details_t",
+        abi::Details {
+            if_name,
+            inst_name,
+            remote_if_name,
+            remote_inst_name,
+            id,
+            secret,
+            role,
+            mode,
+            socket_path,
+            regions_num,
+            regions,
+            rx_queues_num,
+            tx_queues_num,
+            rx_queues,
+            tx_queues,
+            error,
+            link_up_down
+        }
+    );
     assert_eq!(ours, table);
 }
 
@@ -103,17 +157,48 @@ fn version_1() {
     let mut ours = codes(&table, Code::v1);
     ours.extend(constants());
     ours.extend(modes());
-    layout!(ours, "memif_conn_args_t", v1::ConnArgs {
-        socket_filename, secret, num_s2m_rings, num_m2s_rings, buffer_size, log2_ring_size, is_master, interface_id,
-        interface_name, instance_name, mode
-    });
+    layout!(
+        ours,
+        "memif_conn_args_t",
+        v1::ConnArgs {
+            socket_filename,
+            secret,
+            num_s2m_rings,
+            num_m2s_rings,
+            buffer_size,
+            log2_ring_size,
+            is_master,
+            interface_id,
+            interface_name,
+            instance_name,
+            mode
+        }
+    );
     layout!(ours, "memif_buffer_t", v1::Buffer { desc_index, buffer_len, data_len, data });
-    layout!(ours, "memif_queue_details_t", v1::QueueDetails {
-        qid, ring_size, flags, head, tail, buffer_size
-    });
-    layout!(ours, "memif_details_t", v1::Details {
-        if_name, inst_name, remote_if_name, remote_inst_name, id, secret, role, mode, socket_filename,
-        rx_queues_num, tx_queues_num, rx_queues, tx_queues, link_up_down
-    });
+    layout!(
+        ours,
+        "memif_queue_details_t",
+        v1::QueueDetails { qid, ring_size, flags, head, tail, buffer_size }
+    );
+    layout!(
+        ours,
+        "memif_details_t",
+        v1::Details {
+            if_name,
+            inst_name,
+            remote_if_name,
+            remote_inst_name,
+            id,
+            secret,
+            role,
+            mode,
+            socket_filename,
+            rx_queues_num,
+            tx_queues_num,
+            rx_queues,
+            tx_queues,
+            link_up_down
+        }
+    );
     assert_eq!(ours, table);
 }

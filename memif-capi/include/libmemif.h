@@ -240,7 +240,7 @@ typedef struct
 /** The packet goes on in the next buffer. */
 #define MEMIF_BUFFER_FLAG_NEXT (1 << 0)
   uint8_t flags;
-  void *data; /**< the bytes; a slave may move it forward within an allocated buffer before sending */
+  void *data; /**< the bytes; a slave may move it forward within an allocated buffer before sending, a master may not */
 } memif_buffer_t;
 
 /** A queue of a link, and its ring. */
@@ -445,12 +445,13 @@ int memif_get_details (memif_conn_handle_t conn, memif_details_t *md, char *buf,
  * Takes free buffers of a transmit queue, after those taken before and not sent yet. Fill them in, set their len, and
  * give them to memif_tx_burst() in the same order.
  *
- * @param bufs      filled in; len of each is the room in it, flags says where a packet goes on
- * @param count     entries of bufs
+ * @param bufs      count entries, filled in from the first; for size above the buffer size at least as many as one packet
+ *                  takes. len of each is its part of size, or, where size is 0, the room in it
+ * @param count     packets
  * @param count_out set to the entries filled in
  * @param size      bytes of a packet; 0, or at most the ring's buffer size: each entry is one packet; more: each packet
  *                  takes as many entries as it needs, all but the last with MEMIF_BUFFER_FLAG_NEXT
- * @return MEMIF_ERR_NOBUF_RING: the ring has fewer than count; MEMIF_ERR_NOCONN; MEMIF_ERR_QID; MEMIF_ERR_DISCONNECTED;
+ * @return MEMIF_ERR_NOBUF_RING: the ring or bufs has no room for count packets; MEMIF_ERR_NOCONN; MEMIF_ERR_QID; MEMIF_ERR_DISCONNECTED;
  * MEMIF_ERR_INVAL_ARG
  */
 int memif_buffer_alloc (memif_conn_handle_t conn, uint16_t qid, memif_buffer_t *bufs, uint16_t count,
@@ -473,7 +474,8 @@ int memif_buffer_enq_tx (memif_conn_handle_t conn, uint16_t qid, memif_buffer_t 
 			 uint16_t *count_out);
 
 /**
- * Has two buffers of one interface change the memory under them: data, len and flags of a and b change place.
+ * Has two buffers of one slave change place: each keeps its memory and contents, and takes the other's slot. Buffers that
+ * are sent go in the order of their slots.
  *
  * @return MEMIF_ERR_INVAL_ARG: the interface is a master, or a buffer is not ours; MEMIF_ERR_NOCONN;
  * MEMIF_ERR_DISCONNECTED

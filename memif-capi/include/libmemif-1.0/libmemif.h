@@ -251,9 +251,9 @@ int memif_delete (memif_conn_handle_t *conn) MEMIF_V1_SYMBOL (delete);
 /**
  * Handles what happened on a descriptor that the caller watches. Callbacks run in here.
  *
- * @param fd     the descriptor
+ * @param fd     the descriptor; one that is not, or no longer, ours is ignored
  * @param events what happened: MEMIF_FD_EVENT_READ, _WRITE, _ERROR
- * @return MEMIF_ERR_INVAL_ARG: not, or no longer, a descriptor of ours
+ * @return MEMIF_ERR_SUCCESS
  */
 int memif_control_fd_handler (int fd, uint8_t events) MEMIF_V1_SYMBOL (control_fd_handler);
 

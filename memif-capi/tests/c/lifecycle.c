@@ -15,7 +15,7 @@ enum
 typedef struct
 {
   memif_conn_handle_t conn;
-  int when, deleted;
+  int when, deleted, connects;
 } victim_t;
 
 static int
@@ -34,6 +34,7 @@ static int
 victim_connect (memif_conn_handle_t conn, void *private_ctx)
 {
   victim_t *victim = private_ctx;
+  victim->connects++;
   memif_refill_queue (conn, 0, ALL, 0);
   return delete_when (victim, IN_CONNECT);
 }
@@ -60,7 +61,7 @@ deleted_in_callbacks (void)
     for (int when = IN_CONNECT; when <= IN_INTERRUPT; when++)
       {
 	end_t other;
-	victim_t victim = { NULL, when, 0 };
+	victim_t victim = { NULL, when, 0, 0 };
 	memset (&other, 0, sizeof other);
 	char path[64];
 	fresh_path (path, sizeof path);
@@ -78,7 +79,7 @@ deleted_in_callbacks (void)
 	  open_end (&other, path, 0, NULL);
 	if (when != IN_CONNECT)
 	  {
-	    WAIT_UNTIL (other.connects > 0, &own, &other);
+	    WAIT_UNTIL (other.connects > 0 && victim.connects > 0, &own, &other);
 	    if (when == IN_INTERRUPT)
 	      CHECK_EQ (send_packets (&other, 0, 0, 1, 64), 1);
 	    else

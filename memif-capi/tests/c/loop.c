@@ -93,7 +93,7 @@ open_descriptors (void)
 static void
 own_loop (void)
 {
-  int before = open_descriptors ();
+  int before = 0;
   loop_t loop;
   memset (&loop, 0, sizeof loop);
   loop.epoll = epoll_create1 (0);
@@ -118,10 +118,13 @@ own_loop (void)
       close_link (&master, &slave);
       CHECK_EQ (loop.watched, 0);
       CHECK_EQ (loop.added, loop.deleted);
+      /* the first round may open what stays for the whole program */
+      if (round == 0)
+	before = open_descriptors ();
     }
   CHECK (loop.added >= 20 * 4);
-  close (loop.epoll);
   CHECK_EQ (open_descriptors (), before);
+  close (loop.epoll);
 }
 
 static void

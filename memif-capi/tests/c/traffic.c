@@ -83,7 +83,7 @@ chains_without_room (void)
   end_t *ends[] = { &link->slave, &link->master };
   for (int i = 0; i < 2; i++)
     {
-      memif_buffer_t bufs[8];
+      memif_buffer_t bufs[9];
       uint16_t count = 77;
       CHECK_EQ (memif_buffer_alloc (ends[i]->conn, 0, bufs, 8, &count, 9000), MEMIF_ERR_NOBUF_RING);
       CHECK_EQ (count, 0);

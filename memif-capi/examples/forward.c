@@ -3,7 +3,7 @@
  *
  *   forward -a SOCKET -b SOCKET
  *
- * Ends when a link goes down, and on SIGINT and SIGTERM.
+ * Ends on SIGINT and SIGTERM.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -26,7 +26,9 @@ typedef struct
 {
   memif_socket_handle_t socket;
   memif_conn_handle_t conn;
-  unsigned long long packets, dropped;
+  memif_buffer_t bufs[BURST]; /* received and not passed on */
+  uint16_t first, waiting;
+  unsigned long long sent;
 } port_t;
 
 static volatile sig_atomic_t stopped;
@@ -34,7 +36,7 @@ static int ports_up, memory_fd = -1;
 static void *memory;
 static uint32_t next_buffer;
 
-/* Both interfaces get the same memory ... */
+/* Both interfaces get the same memory when they are created ... */
 static int
 add_region (void **addr, uint32_t size, int *fd, void *private_ctx)
 {
@@ -62,20 +64,25 @@ del_region (void *addr, uint32_t size, int fd, void *private_ctx)
   return 0;
 }
 
-/* Moves what has been received; what the other ring has no room for is dropped, as a switch does. */
+/* Moves what has been received, as far as there is room on the other side; the rest waits. */
 static void
 pass (port_t *from, port_t *to)
 {
-  memif_buffer_t bufs[BURST];
-  uint16_t received = 0, moved = 0, sent = 0;
-  memif_rx_burst (from->conn, 0, bufs, BURST, &received);
-  if (received == 0)
+  uint16_t moved = 0, sent = 0;
+  if (from->waiting == 0)
+    {
+      from->first = 0;
+      memif_rx_burst (from->conn, 0, from->bufs, BURST, &from->waiting);
+    }
+  if (from->waiting == 0)
     return;
-  memif_buffer_enq_tx (to->conn, 0, bufs, received, &moved);
-  memif_refill_queue (from->conn, 0, received, 0);
+  memif_buffer_t *bufs = from->bufs + from->first;
+  memif_buffer_enq_tx (to->conn, 0, bufs, from->waiting, &moved);
+  memif_refill_queue (from->conn, 0, moved, 0);
   memif_tx_burst (to->conn, 0, bufs, moved, &sent);
-  to->packets += sent;
-  to->dropped += (unsigned) (received - sent);
+  from->first = (uint16_t) (from->first + moved);
+  from->waiting = (uint16_t) (from->waiting - moved);
+  to->sent += sent;
 }
 
 static int
@@ -91,8 +98,8 @@ static int
 on_disconnect (memif_conn_handle_t conn, void *private_ctx)
 {
   (void) conn;
-  (void) private_ctx;
-  stopped = 1;
+  ((port_t *) private_ctx)->waiting = 0;
+  ports_up--;
   return 0;
 }
 
@@ -185,8 +192,7 @@ main (int argc, char **argv)
       pass (&left, &right);
       pass (&right, &left);
     }
-  printf ("%llu buffers to the left, %llu dropped; %llu to the right, %llu dropped\n", left.packets, left.dropped,
-	  right.packets, right.dropped);
+  printf ("%llu buffers to the left, %llu to the right\n", left.sent, right.sent);
   close_port (&left);
   close_port (&right);
   munmap (memory, MEMORY);

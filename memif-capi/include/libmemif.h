@@ -159,19 +159,20 @@ typedef int (memif_connection_update_t) (memif_conn_handle_t conn, void *private
 typedef int (memif_on_interrupt_t) (memif_conn_handle_t conn, void *private_ctx, uint16_t qid);
 
 /**
- * Asked of a slave that sends from memory of the caller's: where the next buffer lies.
+ * Asked when a slave is created with memory of the caller's, once for each of its buffers: where that lies. No buffer may
+ * lie over another, also not of another interface in the same memory.
  *
  * @return offset in bytes from the start of the external region, with room for one buffer behind it
  */
 typedef uint32_t (memif_get_external_buffer_offset_t) (void *private_ctx);
 /**
- * Asked of a slave while it connects: memory for its packets.
+ * Asked when a slave is created: memory for its packets, for as long as the interface lives.
  *
  * @param addr        set to where the caller has it mapped, readable and writable
  * @param size        least bytes of it
  * @param fd          set to its file descriptor, as of memfd_create(); it stays the caller's
  * @param private_ctx of memif_create()
- * @return 0, or anything else when there is none, and the attempt at a link fails
+ * @return 0, or anything else when there is none, and memif_create() fails with MEMIF_ERR_NOMEM
  */
 typedef int (memif_add_external_region_t) (void **addr, uint32_t size, int *fd, void *private_ctx);
 /** Part of the interface for compatibility; not called, as a master maps what its slaves bring by itself. */

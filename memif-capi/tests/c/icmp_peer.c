@@ -45,7 +45,8 @@ exchange (end_t *end, const uint8_t *request, size_t len, uint8_t *reply)
   static end_t nobody;
   memif_buffer_t buf;
   uint16_t count = 0;
-  CHECK_OK (memif_buffer_alloc (end->conn, 0, &buf, 1, &count, (uint16_t) len));
+  /* the slave may not have posted yet */
+  WAIT_UNTIL (memif_buffer_alloc (end->conn, 0, &buf, 1, &count, (uint16_t) len) == MEMIF_ERR_SUCCESS, end, &nobody);
   memcpy (buf.data, request, len);
   buf.len = (uint32_t) len;
   CHECK_OK (memif_tx_burst (end->conn, 0, &buf, 1, &count));

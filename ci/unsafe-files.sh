@@ -7,6 +7,7 @@ benches/src/floor.rs
 memif-capi/src/callback.rs
 memif-capi/src/external.rs
 memif-capi/src/raw.rs
+memif-capi/src/v1/mod.rs
 memif-capi/src/v4.rs
 memif-os/src/clock.rs
 memif-os/src/event.rs

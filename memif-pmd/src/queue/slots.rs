@@ -130,12 +130,7 @@ impl RxQueue {
     }
 
     #[inline(always)]
-    fn take_some(
-        &mut self,
-        max: usize,
-        packets: usize,
-        visit: impl FnMut(usize, SlotBuffer<'_>),
-    ) -> Taken {
+    fn take_some(&mut self, max: usize, packets: usize, visit: impl FnMut(usize, SlotBuffer<'_>)) -> Taken {
         if self.handle.link().is_none() {
             return Taken::default();
         }

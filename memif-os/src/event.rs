@@ -8,6 +8,7 @@
 // These facilities of the kernel have no wrapper in std.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ffi::{c_int, c_short};
 use std::fmt;
 use std::fs::{self, File};
@@ -112,10 +113,11 @@ impl EventFd {
     /// The kernel's answer to `io_submit`, or to `poll` and `write`.
     pub fn ring(&self) -> io::Result<()> {
         thread_local! {
-            static RINGER: Option<Ringer> = Ringer::new().ok();
+            static RINGER: RefCell<Option<Ringer>> = RefCell::new(Ringer::new().ok());
         }
         // a thread that is ending has no ringer any more
-        let rung = RINGER.try_with(|ringer| ringer.as_ref().map(|ringer| ringer.ring(self.as_fd())));
+        let rung =
+            RINGER.try_with(|ringer| ringer.borrow_mut().as_mut().map(|ringer| ringer.ring(self.as_fd())));
         match rung {
             Ok(Some(result)) => result,
             Ok(None) | Err(_) => match self.ready(libc::POLLOUT, Some(Duration::ZERO))? {

@@ -48,14 +48,23 @@ impl Ringer {
     pub(super) fn new() -> io::Result<Self> {
         // SAFETY: the name is a C string; the call makes a descriptor or returns -1.
         let empty = unsafe { super::owned(libc::memfd_create(c"memif ringer".as_ptr(), libc::MFD_CLOEXEC)) }?;
-        let mut context: c_ulong = 0;
-        // SAFETY: room for two operations; the kernel writes the context's number to the local.
-        check(unsafe { libc::syscall(libc::SYS_io_setup, 2 as c_long, &raw mut context) })?;
-        Ok(Self { context, empty })
+        Ok(Self { context: make_context()?, empty })
     }
 
     /// Adds 1 to the counter of `eventfd`, or nothing when it is full.
-    pub(super) fn ring(&self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) fn ring(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        match self.submit(eventfd) {
+            // a fork leaves the context to the parent; its number means nothing here, so it is not destroyed either
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                let old = std::mem::replace(&mut self.context, make_context()?);
+                self.submit(eventfd)
+                    .inspect_err(|_| destroy_context(std::mem::replace(&mut self.context, old)))
+            }
+            result => result,
+        }
+    }
+
+    fn submit(&self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
         let operation = Operation {
             opcode: IOCB_CMD_PREAD,
             fd: self.empty.as_raw_fd().cast_unsigned(),
@@ -83,9 +92,20 @@ impl Ringer {
 
 impl Drop for Ringer {
     fn drop(&mut self) {
-        // SAFETY: the context is this ringer's own, and nothing is under way in it.
-        unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+        destroy_context(self.context);
     }
+}
+
+fn destroy_context(context: c_ulong) {
+    // SAFETY: takes a number; nothing is under way in a ringer's context when it lets go of it.
+    unsafe { libc::syscall(libc::SYS_io_destroy, context) };
+}
+
+fn make_context() -> io::Result<c_ulong> {
+    let mut context: c_ulong = 0;
+    // SAFETY: room for two operations; the kernel writes the context's number to the local.
+    check(unsafe { libc::syscall(libc::SYS_io_setup, 2 as c_long, &raw mut context) })?;
+    Ok(context)
 }
 
 fn check(result: c_long) -> io::Result<()> {

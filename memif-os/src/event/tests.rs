@@ -260,3 +260,26 @@ fn ringing_never_waits_even_for_a_full_counter_in_blocking_mode() {
     event.ring().unwrap();
     assert_eq!(event.drain().unwrap(), Some(1));
 }
+
+#[test]
+fn a_child_of_a_fork_rings_as_its_parent_does() {
+    let event = EventFd::new().unwrap();
+    event.ring().unwrap();
+    // SAFETY: the child makes system calls and ends; it takes no lock and no memory.
+    match unsafe { libc::fork() } {
+        0 => {
+            let rung = event.ring().is_ok() && event.ring().is_ok();
+            // SAFETY: ends the child, and nothing else of the process.
+            unsafe { libc::_exit(c_int::from(!rung)) }
+        }
+        child => {
+            let mut status = -1;
+            // SAFETY: writes the status to the local.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+    }
+    assert_eq!(event.drain().unwrap(), Some(3));
+    event.ring().unwrap();
+    assert_eq!(event.drain().unwrap(), Some(1));
+}

@@ -131,6 +131,8 @@ pub(crate) struct State {
     pub(super) stranger_faults: FaultCounts,
     stranger_warnings: RateLimit,
     timer: TimerFd,
+    /// What the timer is set to, as setting it is a system call and most polls change nothing.
+    armed: Option<Instant>,
     notices: Vec<Notice>,
     next_key: u64,
     pub(super) closed: bool,
@@ -149,6 +151,7 @@ impl State {
             stranger_faults: FaultCounts::NONE,
             stranger_warnings: RateLimit::default(),
             timer,
+            armed: None,
             notices: Vec::new(),
             next_key: 0,
             closed: false,
@@ -239,6 +242,7 @@ impl State {
             }
             Some(Source::Timer) => {
                 let _ = self.timer.drain(); // readiness is all it says
+                self.armed = None;
                 self.on_timer(Instant::now());
             }
             Some(Source::Listener(address)) => self.accept(&address),
@@ -302,8 +306,13 @@ impl State {
     }
 
     pub(super) fn rearm_timer(&mut self) {
+        let next = self.next_deadline();
+        if next == self.armed {
+            return;
+        }
+        self.armed = next;
         let now = Instant::now();
-        let after = self.next_deadline().map(|deadline| {
+        let after = next.map(|deadline| {
             // zero would disarm it
             deadline.saturating_duration_since(now).max(std::time::Duration::from_micros(1))
         });

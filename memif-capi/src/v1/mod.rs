@@ -1,7 +1,7 @@
 //! The exported functions of libmemif 1.0, as `memif_v1_*`; its header says what they do.
 //!
 //! What 4.0 calls a socket, a control plane with its interfaces, there is one of in 1.0, between `memif_init` and
-//! `memif_cleanup`; packets are whole ([`packets`]). All else is as in [4.0](crate::v4).
+//! `memif_cleanup`; packets are whole (`packets`). All else is as in [4.0](crate::v4).
 //!
 //! # Safety
 //! For all of them: a pointer that is not NULL points to what the header says, for as long as the call, and an array has

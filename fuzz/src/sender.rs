@@ -85,8 +85,24 @@ impl Sender {
         self.free(image, if self.short { usize::MAX } else { packets.len() })?;
         let until = self.own.wrapping_add(self.known(image));
         let (start, mut done, mut sent) = (self.own, 0, Vec::new());
+        // lengths of the packets whose bytes are in place, and whose descriptors follow
+        let mut run = Vec::new();
         for packet in packets {
-            match self.fate(image, until, packet) {
+            let first = self.fate(image, until, run.len() as u16, packet);
+            if let Fate::Fits(places) = &first
+                && let [place] = &places[..]
+            {
+                image.write(place.start, packet);
+                run.push(packet.len() as u32);
+                tally.packets += 1;
+                tally.bytes += packet.len() as u64;
+                sent.push(packet.clone());
+                done += 1;
+                continue;
+            }
+            // descriptors may lie where the peer says that buffers are, so it is looked at anew behind them
+            run.drain(..).for_each(|length| self.fill(image, 0, length));
+            match self.fate(image, until, 0, packet) {
                 Fate::Waits => break,
                 Fate::Dropped(slots, reason) => {
                     tally.dropped += 1;
@@ -102,6 +118,7 @@ impl Sender {
             }
             done += 1;
         }
+        run.drain(..).for_each(|length| self.fill(image, 0, length));
         if self.own != start {
             self.publish(image);
         }
@@ -109,16 +126,18 @@ impl Sender {
         Ok((done, sent))
     }
 
-    fn fate(&self, image: &Image, until: u16, packet: &[u8]) -> Fate {
+    /// What becomes of a packet for which the slots begin `ahead` of our next one.
+    fn fate(&self, image: &Image, until: u16, ahead: u16, packet: &[u8]) -> Fate {
         if packet.is_empty() {
             return Fate::Dropped(0, DropReason::Empty);
         }
         if packet.len() > MAX_PACKET_SIZE {
             return Fate::Dropped(0, DropReason::Oversized);
         }
-        let (mut places, mut capacity, mut at) = (Vec::new(), 0, self.own);
+        let start = self.own.wrapping_add(ahead);
+        let (mut places, mut capacity, mut at) = (Vec::new(), 0, start);
         while capacity < packet.len() {
-            let slots = at.wrapping_sub(self.own);
+            let slots = at.wrapping_sub(start);
             if at == until {
                 let whole = slots == image.size();
                 return if whole { Fate::Dropped(slots, DropReason::TooLarge) } else { Fate::Waits };

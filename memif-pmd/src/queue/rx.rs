@@ -170,22 +170,21 @@ impl RxQueue {
     /// Packets of several descriptors arrive in one piece, and broken ones are dropped and counted.
     #[inline]
     pub fn receive(&mut self, burst: &mut Burst) -> usize {
-        let before = self.handle.tally.packets;
-        if self.handle.link().is_none() {
+        let Some(queue) = self.handle.link() else { return 0 };
+        // most polls find nothing: that costs a look, and no more
+        if matches!(queue.side.ready(burst.room()), Ok(0)) {
+            queue.side.flush();
             return 0;
         }
+        self.receive_ready(burst)
+    }
+
+    #[inline(never)]
+    fn receive_ready(&mut self, burst: &mut Burst) -> usize {
         let Handle { link: Some(queue), tally, slot, .. } = &mut self.handle else { return 0 };
+        let before = tally.packets;
         let (regions, side) = (&queue.link.regions, &mut queue.side);
-        // first a look, as most polls find nothing: into the loops only for packets
-        let outcome = match side.ready(burst.room()) {
-            Ok(0) => {
-                side.flush();
-                return 0;
-            }
-            Ok(_) => queue.link.isa.run(ReceiveBurst { side, regions, burst, tally }),
-            Err(fault) => Err(fault),
-        };
-        match outcome {
+        match queue.link.isa.run(ReceiveBurst { side, regions, burst, tally }) {
             Ok(_) => {
                 slot.counters.show(tally);
                 #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]

@@ -10,6 +10,7 @@ mod forward;
 mod loom_tests;
 mod mode;
 mod rx;
+mod slot_loops;
 mod slots;
 mod tx;
 

@@ -12,7 +12,7 @@ use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, Span, wake_fence};
 
-use super::slots::Skips;
+use super::slot_loops::Skips;
 use super::{Handle, Slot};
 use crate::config::RxMode;
 use crate::error::Error;

@@ -64,7 +64,9 @@ pub fn forward_in_place(queues: &mut (RxQueue, TxQueue), burst: &mut Burst) {
 
 /// A task with its queues, of whatever type.
 trait Task: Send {
-    fn run(&mut self, burst: &mut Burst);
+    /// One turn; returns what [`Task::activity`] is behind it.
+    fn run(&mut self, burst: &mut Burst) -> u64;
+    /// Moves whenever a turn did something.
     fn activity(&self) -> u64;
     fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue));
 }
@@ -75,8 +77,9 @@ struct TaskOf<Q, F> {
 }
 
 impl<Q: Queues, F: FnMut(&mut Q, &mut Burst) + Send> Task for TaskOf<Q, F> {
-    fn run(&mut self, burst: &mut Burst) {
+    fn run(&mut self, burst: &mut Burst) -> u64 {
         (self.work)(&mut self.queues, burst);
+        self.queues.activity()
     }
 
     fn activity(&self) -> u64 {
@@ -313,13 +316,10 @@ impl Worker {
     fn run(mut self) -> WorkerStats {
         let mut stats = WorkerStats::default();
         let mut idle_rounds = 0;
-        let mut before = self.activity();
+        let mut before: u64 = self.tasks.iter().map(|(task, _)| task.activity()).sum();
         while !self.stop.is_stopped() {
-            for (task, burst) in &mut self.tasks {
-                task.run(burst);
-            }
+            let activity = self.tasks.iter_mut().map(|(task, burst)| task.run(burst)).sum();
             stats.rounds += 1;
-            let activity = self.activity();
             if activity == before {
                 idle_rounds += 1;
                 self.rest(idle_rounds, &mut stats);
@@ -330,10 +330,6 @@ impl Worker {
             }
         }
         stats
-    }
-
-    fn activity(&self) -> u64 {
-        self.tasks.iter().map(|(task, _)| task.activity()).sum()
     }
 
     #[inline]

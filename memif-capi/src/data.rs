@@ -103,7 +103,7 @@ pub(crate) fn refill(conn: Handle, qid: u16, count: u16, headroom: u16) -> Outco
         return Err(Code::InvalArg);
     }
     let queue = cell.queue.as_mut().ok_or(Code::NoConn)?;
-    let posted = queue.post(count, headroom);
+    let posted = queue.post_in_lots(count, headroom);
     cell.in_use = cell.in_use.saturating_sub(posted.into());
     Ok(())
 }

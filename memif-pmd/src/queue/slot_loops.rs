@@ -20,6 +20,9 @@ pub(super) struct Skips {
     epoch: u64,
     /// In the order of their indices.
     indices: std::collections::VecDeque<u16>,
+    /// Slots that the caller is done with and that wait to be posted, and the headroom that they shall have.
+    pub(super) owed: u16,
+    pub(super) headroom: u16,
 }
 
 impl Skips {
@@ -29,6 +32,7 @@ impl Skips {
         if self.epoch != epoch {
             self.epoch = epoch;
             self.indices.clear();
+            self.owed = 0;
         }
     }
 

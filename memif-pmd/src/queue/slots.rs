@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use memif_ring::fault::PeerFault;
 use memif_ring::places::Place;
-use memif_ring::shm::{Span, wake_fence};
+use memif_ring::shm::{RingMemory, Span, wake_fence};
 
 use super::slot_loops::{claim, publish, take};
 use super::tx::ring_receiver;
@@ -80,12 +80,43 @@ impl RxQueue {
         }
         self.skips.follow(self.handle.epoch);
         match self.take_ready(max, packets, visit) {
-            Ok(taken) => taken,
+            Ok(taken) => {
+                // a peer that waits for slots may be all that there is to wait for
+                if self.skips.owed > 0 && (taken.buffers == 0 || self.mode() == RxMode::Interrupt) {
+                    self.post_owed();
+                }
+                taken
+            }
             Err(fault) => {
                 self.handle.fail(fault);
                 Taken::default()
             }
         }
+    }
+
+    /// As [`RxQueue::post`], but a receiver that polls gives slots back in lots of a quarter ring, or once it finds nothing
+    /// to take: each time the peer has to fetch our index, so not for every few slots. Returns how many the caller is
+    /// done with, as far as they can be his.
+    #[inline]
+    pub fn post_in_lots(&mut self, slots: u16, headroom: u16) -> u16 {
+        let Some(queue) = self.handle.link() else { return 0 };
+        let (held, size) = (queue.side.held(), queue.side.ring().size());
+        self.skips.follow(self.handle.epoch);
+        if self.skips.owed > 0 && self.skips.headroom != headroom {
+            self.post_owed();
+        }
+        let done = slots.min(held.saturating_sub(self.skips.owed));
+        self.skips.headroom = headroom;
+        self.skips.owed = self.skips.owed.saturating_add(slots);
+        if self.skips.owed > size / 4 || self.mode() == RxMode::Interrupt {
+            self.post_owed();
+        }
+        done
+    }
+
+    fn post_owed(&mut self) {
+        let (owed, headroom) = (std::mem::take(&mut self.skips.owed), self.skips.headroom);
+        self.post(owed, headroom);
     }
 
     #[inline(always)]
@@ -130,6 +161,10 @@ impl RxQueue {
 
     /// How many slots in the caller's hands come before that of `index`; `None` unless it is one of them.
     pub fn held_before(&mut self, index: u16) -> Option<u16> {
+        self.skips.follow(self.handle.epoch);
+        if self.skips.owed > 0 {
+            self.post_owed();
+        }
         let side = &self.handle.link()?.side;
         let before = index.wrapping_sub(side.oldest());
         (before < side.held()).then_some(before)

@@ -533,3 +533,28 @@ fn no_pointer_is_followed_that_is_null() {
         assert_eq!(memif_get_details(pair.slave, ptr::null_mut(), ptr::null_mut(), 0), invalid);
     }
 }
+
+#[test]
+fn a_receiver_that_polls_gives_slots_back_in_lots_and_forgets_none() {
+    let pair = small();
+    let mut bufs = [EMPTY; 16];
+    for (from, to) in [(pair.slave, pair.master), (pair.master, pair.slave)] {
+        assert_eq!(memif_set_rx_mode(to, 1, 0), OK);
+        (0..16).for_each(|_| send(from, b"packet"));
+        assert_eq!(rx(to, &mut bufs), (OK, 16));
+        refill(to, 2);
+        assert_eq!(alloc(from, &mut [EMPTY; 1], 1, 64), (code(Code::NobufRing), 0), "too few for a lot");
+        refill(to, 3);
+        assert_eq!(alloc(from, &mut [EMPTY; 16], 16, 64), (code(Code::NobufRing), 5));
+        refill(to, 1);
+        assert_eq!(rx(to, &mut bufs[15..]), (OK, 0));
+        assert_eq!(alloc(from, &mut [EMPTY; 16], 16, 64), (code(Code::NobufRing), 1), "nothing else to do");
+        refill(to, 2);
+        assert_eq!(enq_tx(to, &mut bufs[7..8]), (code(Code::InvalArg), 0), "given back");
+        refill(to, 1);
+        assert_eq!(memif_set_rx_mode(to, 0, 0), OK);
+        refill(to, 0);
+        assert_eq!(alloc(from, &mut [EMPTY; 16], 16, 64), (code(Code::NobufRing), 3), "it may sleep now");
+        refill(to, usize::from(u16::MAX));
+    }
+}

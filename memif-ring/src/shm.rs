@@ -295,6 +295,37 @@ impl<'a> Span<'a> {
         self.len == 0
     }
 
+    /// Asks the processor for the first cache line, to be written soon. What the peer has read is fetched back from its
+    /// core, and many lines at once take as long as one.
+    #[inline(always)]
+    pub fn prefetch_to_write(&self) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: a hint, which changes nothing and faults at no address; processors without it skip it.
+        unsafe {
+            core::arch::asm!("prefetchw [{}]", in(reg) self.start.as_ptr(), options(nostack, preserves_flags));
+        }
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("prfm pstl1keep, [{}]", in(reg) self.start.as_ptr(), options(nostack, preserves_flags));
+        }
+    }
+
+    /// As [`Span::prefetch_to_write`], for bytes to be read.
+    #[inline(always)]
+    pub fn prefetch_to_read(&self) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: as in `prefetch_to_write`.
+        unsafe {
+            core::arch::asm!("prefetcht0 [{}]", in(reg) self.start.as_ptr(), options(nostack, preserves_flags));
+        }
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        // SAFETY: as in `prefetch_to_write`.
+        unsafe {
+            core::arch::asm!("prfm pldl1keep, [{}]", in(reg) self.start.as_ptr(), options(nostack, preserves_flags));
+        }
+    }
+
     /// The first `len` bytes, or all where there are fewer.
     #[inline(always)]
     #[must_use]

@@ -176,6 +176,7 @@ pub(super) fn take(
             && let Some(span) = span_at(ahead)
         {
             let number = taken + usize::from(ahead - from);
+            span.prefetch_to_read();
             visit(number, SlotBuffer { index: first.wrapping_add(ahead), span, next: false });
             bytes += span.len() as u64;
             ahead += 1;
@@ -256,6 +257,7 @@ pub(super) fn claim(
             Ok(desc) => {
                 let Ok(span) = regions.span(desc.region, desc.offset, desc.length) else { break };
                 let index = side.position().wrapping_add(claimed + number);
+                span.prefetch_to_write();
                 visit(number.into(), SlotBuffer { index, span, next: false });
                 number += 1;
             }

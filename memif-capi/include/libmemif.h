@@ -446,8 +446,9 @@ int memif_get_details (memif_conn_handle_t conn, memif_details_t *md, char *buf,
  * Takes free buffers of a transmit queue, after those taken before and not sent yet. Fill them in, set their len, and
  * give them to memif_tx_burst() in the same order.
  *
- * @param bufs      count entries, filled in from the first; for size above the buffer size at least as many as one packet
- *                  takes. len of each is its part of size, or, where size is 0, the room in it
+ * @param bufs      filled in from the first; room for count entries, and at least for those of one packet: size divided by
+ *                  the interface's buffer_size, rounded up. len of each is its part of size, or, where size is 0, the
+ *                  room in it
  * @param count     packets
  * @param count_out set to the entries filled in
  * @param size      bytes of a packet; 0, or at most the ring's buffer size: each entry is one packet; more: each packet
@@ -516,7 +517,8 @@ int memif_rx_burst (memif_conn_handle_t conn, uint16_t qid, memif_buffer_t *bufs
 
 /**
  * Gives the oldest received buffers back for the next packets. A slave calls it also once after each connect, to post
- * the buffers of a fresh ring; nothing can be received before.
+ * the buffers of a fresh ring; nothing can be received before. Of a queue in MEMIF_RX_MODE_POLLING they reach the peer in
+ * lots of a quarter ring, or as soon as memif_rx_burst() finds nothing.
  *
  * @param qid      index of the receive queue
  * @param count    buffers; (uint16_t) -1, or more than there are: all of them

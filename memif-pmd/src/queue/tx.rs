@@ -187,7 +187,12 @@ impl TxQueue {
             #[expect(clippy::cast_possible_truncation, reason = "below the ring's size")]
             let ahead = self.buffers.len() as u16;
             match queue.side.buffer(&queue.link.regions, ahead) {
-                Ok(place) => self.buffers.push(Reserved { place, start: 0, len: 0, next: false }),
+                Ok(place) => {
+                    if let Ok(span) = queue.link.regions.span(place.region, place.offset, place.length) {
+                        span.prefetch_to_write(); // all of a burst on their way at once
+                    }
+                    self.buffers.push(Reserved { place, start: 0, len: 0, next: false });
+                }
                 // slots go in order: an unusable one behind good ones waits for the next reservation
                 Err(_) if ahead > 0 => break,
                 Err(reason) => {

@@ -1,11 +1,13 @@
-//! The copy kernels, out of shared memory into private memory, next to the platform's `memcpy` and the naive oracle.
+//! The copy kernels, with the baseline's instructions and with the best that there are, out of shared memory into private memory, next to the platform's `memcpy` and the naive oracle.
 #![allow(missing_docs)] // criterion's macros make the public functions here
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use memif_ring::copy::{Isa, Work};
 use memif_ring::mock::MockRegion;
+use memif_ring::shm::Span;
 
 /// Powers of two, their neighbours, and the sizes that packets have.
 const SIZES: [usize; 30] = [
@@ -13,6 +15,20 @@ const SIZES: [usize; 30] = [
     1514, 2048, 4096, 9000, 9216,
 ];
 const LARGEST: usize = 9216;
+
+struct Kernel<'a> {
+    span: Span<'a>,
+    dst: &'a mut [u8],
+}
+
+impl Work for Kernel<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        self.span.copy_to(self.dst)
+    }
+}
 
 fn naive(dst: &mut [u8], src: &[u8]) {
     for (to, from) in dst.iter_mut().zip(src) {
@@ -31,9 +47,11 @@ fn copy(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(size as u64));
         let len = u32::try_from(size).unwrap_or_default();
         let Ok(span) = shared.regions().span(0, first, len) else { continue };
-        group.bench_with_input(BenchmarkId::new("kernel", size), &size, |b, &size| {
-            b.iter(|| black_box(span).copy_to(black_box(&mut dst[..size])));
-        });
+        for (name, isa) in [("baseline", Isa::BASELINE), ("best", Isa::best())] {
+            group.bench_with_input(BenchmarkId::new(name, size), &size, |b, &size| {
+                b.iter(|| isa.run(Kernel { span: black_box(span), dst: black_box(&mut dst[..size]) }));
+            });
+        }
         group.bench_with_input(BenchmarkId::new("memcpy", size), &size, |b, &size| {
             b.iter(|| black_box(&mut dst[..size]).copy_from_slice(black_box(&src[..size])));
         });

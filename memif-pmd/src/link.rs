@@ -158,16 +158,6 @@ fn peer_details(index: u16, region: &PeerRegion) -> RegionDetails {
     }
 }
 
-/// The widest vectors that this processor has and that pay.
-fn best_isa() -> Isa {
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has it and the system supports it, as was just asked.
-        return unsafe { Isa::avx2() };
-    }
-    Isa::BASELINE
-}
-
 /// Bytes that the buffers of so many rings take.
 fn buffer_bytes(rings: u64, log2_ring_size: u8, capacity: u32) -> u64 {
     (rings * u64::from(buffer_stride(capacity))) << log2_ring_size
@@ -269,7 +259,7 @@ impl SlaveMemory {
         let mut rings = looks(Direction::S2M, &self.s2m);
         rings.extend(looks(Direction::M2S, &self.m2s));
         let memory = Memory::Own { rings: self.file, packets: self.packets };
-        let link = Arc::new(Link { regions, isa: best_isa(), rings, memory });
+        let link = Arc::new(Link { regions, isa: Isa::best(), rings, memory });
         let rx = self.m2s.into_iter().map(|own| {
             let mut side = HeadReceiver::new(own.ring, Buffers::new(own.places, self.capacity));
             if self.explicit_posting {
@@ -403,7 +393,7 @@ impl Offer {
                 event,
             });
         }
-        let link = Arc::new(Link { regions, isa: best_isa(), rings: looks, memory: Memory::Peer(mapped) });
+        let link = Arc::new(Link { regions, isa: Isa::best(), rings: looks, memory: Memory::Peer(mapped) });
         let (mut rx, mut tx) = (Vec::new(), Vec::new());
         for (ring, (direction, event)) in rings.into_iter().zip(events) {
             let link = Arc::clone(&link);

@@ -29,14 +29,14 @@ impl Isa {
     /// What the target has in any case.
     pub const BASELINE: Self = Self(Level::Baseline);
 
-    /// AVX2.
-    ///
-    /// # Safety
-    /// The processor has AVX2, and the system keeps its registers.
-    #[cfg(target_arch = "x86_64")]
+    /// The widest that this processor has, that its system keeps the registers of, and that pays.
     #[must_use]
-    pub const unsafe fn avx2() -> Self {
-        Self(Level::Avx2)
+    pub fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if has_avx2() {
+            return Self(Level::Avx2);
+        }
+        Self::BASELINE
     }
 
     /// Does `work` with these instructions. Costs one branch that always goes the same way: ask once a burst.
@@ -45,7 +45,7 @@ impl Isa {
         match self.0 {
             Level::Baseline => work.run(),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: whoever made this Isa promised that the processor has AVX2.
+            // SAFETY: `best` made this Isa, the only one that makes others than the baseline: the processor has AVX2.
             Level::Avx2 => unsafe { with_avx2(work) },
         }
     }
@@ -55,4 +55,29 @@ impl Isa {
 #[target_feature(enable = "avx2")]
 fn with_avx2<W: Work>(work: W) -> W::Output {
     work.run()
+}
+
+/// As Intel's manual has it (volume 1, "Detection of AVX2"): the processor has it, and the system saves its registers.
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+
+    const OSXSAVE_AND_AVX: u32 = 1 << 27 | 1 << 28;
+    const AVX2: u32 = 1 << 5;
+    const XMM_AND_YMM: u64 = 0b110;
+    let (highest, features) = (__cpuid(0).eax, __cpuid(1).ecx);
+    // SAFETY: the processor has `xgetbv` where it says OSXSAVE, which is asked first.
+    let kept = || unsafe { enabled_registers() } & XMM_AND_YMM == XMM_AND_YMM;
+    highest >= 7
+        && features & OSXSAVE_AND_AVX == OSXSAVE_AND_AVX
+        && __cpuid_count(7, 0).ebx & AVX2 != 0
+        && kept()
+}
+
+/// Which registers the system saves when it switches threads.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "xsave")]
+fn enabled_registers() -> u64 {
+    // SAFETY: register 0 is there wherever the instruction is.
+    unsafe { core::arch::x86_64::_xgetbv(0) }
 }

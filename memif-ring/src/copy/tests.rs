@@ -22,13 +22,13 @@ impl Work for Copy<'_> {
 }
 
 fn isas() -> Vec<Isa> {
-    let mut isas = vec![Isa::BASELINE];
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: just asked.
-        isas.push(unsafe { Isa::avx2() });
-    }
-    isas
+    vec![Isa::BASELINE, Isa::best()]
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_best_is_what_the_standard_library_detects() {
+    assert_eq!(Isa::best() != Isa::BASELINE, std::is_x86_feature_detected!("avx2"));
 }
 
 /// Copies `len` bytes at the given misalignments inside guarded buffers and compares with the oracle, guards included.

@@ -151,9 +151,18 @@ fn take_odd<'m, R: RingMemory, S: PacketSink>(
 
 #[inline(always)]
 fn whole_packet(span: Span<'_>) -> Result<Span<'_>, DropReason> {
-    match span.len() {
+    packet_bytes(span.len()).map(|_| span)
+}
+
+/// The length of a packet, 1 to 65535 bytes.
+///
+/// # Errors
+/// No packet has so many: it is dropped for this reason.
+#[inline(always)]
+pub const fn packet_bytes(bytes: usize) -> Result<usize, DropReason> {
+    match bytes {
         0 => Err(DropReason::Empty),
-        1..=MAX_PACKET_SIZE => Ok(span),
+        1..=MAX_PACKET_SIZE => Ok(bytes),
         _ => Err(DropReason::Oversized),
     }
 }
@@ -174,11 +183,7 @@ fn take_chain<'m, R: RingMemory, S: PacketSink>(
         spans.push(resolve(index, desc)?).map_err(|_| DropReason::ChainTooLong)
     });
     let bytes: usize = spans.iter().map(Span::len).sum();
-    let verdict = gathered.and(match bytes {
-        0 => Err(DropReason::Empty),
-        1..=MAX_PACKET_SIZE => Ok(()),
-        _ => Err(DropReason::Oversized),
-    });
+    let verdict = gathered.and(packet_bytes(bytes));
     if let Err(reason) = verdict {
         tally.count_drop(reason);
         return Some(next);
@@ -326,8 +331,7 @@ fn complete_run<'p, O: Outlet>(
 /// One packet that [`fill_run`] left: not sendable, of several buffers, or with no slot for it.
 #[inline(never)]
 fn place_odd<O: Outlet>(outlet: &O, index: u16, until: u16, size: u16, packet: &[u8]) -> Odd {
-    if packet.is_empty() || packet.len() > MAX_PACKET_SIZE {
-        let reason = if packet.is_empty() { DropReason::Empty } else { DropReason::Oversized };
+    if let Err(reason) = packet_bytes(packet.len()) {
         return Odd::Dropped { next: index, reason };
     }
     if index == until {

@@ -11,11 +11,11 @@
 
 use heapless::Vec;
 
-use crate::burst::{Tally, gather};
+use crate::burst::{Tally, gather, packet_bytes};
 use crate::cursor::distance;
 use crate::fault::DropReason;
 use crate::head_side::{HeadReceiver, HeadSender, resolve_posted};
-use crate::layout::{DESC_FLAG_NEXT, Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
+use crate::layout::{DESC_FLAG_NEXT, Desc, MAX_SEGMENTS};
 use crate::places::PlaceTable;
 use crate::region::RegionMap;
 use crate::shm::RingMemory;
@@ -203,15 +203,5 @@ impl<R: RingMemory, T: PlaceTable, S: RingMemory, U: PlaceTable> Lane<'_, R, T, 
             self.hand_over(piece);
         }
         Step::Moved { bytes }
-    }
-}
-
-/// The length of a packet, if it is one that may be.
-#[inline(always)]
-fn packet_bytes(bytes: usize) -> Result<usize, DropReason> {
-    match bytes {
-        0 => Err(DropReason::Empty),
-        1..=MAX_PACKET_SIZE => Ok(bytes),
-        _ => Err(DropReason::Oversized),
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memif_os::event::EventFd;
-use memif_ring::burst::{PacketSink, Tally};
+use memif_ring::burst::{PacketSink, Tally, packet_bytes};
 use memif_ring::copy::Work;
 use memif_ring::fault::{DropReason, PeerFault};
-use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
+use memif_ring::layout::{Desc, MAX_SEGMENTS};
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, Span, wake_fence};
 
@@ -396,12 +396,7 @@ impl RxQueue {
 }
 
 pub(super) fn acceptable(pieces: usize, bytes: usize) -> Result<(), DropReason> {
-    match bytes {
-        _ if pieces > MAX_SEGMENTS => Err(DropReason::ChainTooLong),
-        0 => Err(DropReason::Empty),
-        1..=MAX_PACKET_SIZE => Ok(()),
-        _ => Err(DropReason::Oversized),
-    }
+    if pieces > MAX_SEGMENTS { Err(DropReason::ChainTooLong) } else { packet_bytes(bytes).map(drop) }
 }
 
 /// Received packets in place. Dropping it releases nothing.

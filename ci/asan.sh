@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # The tests that share memory between processes or with hostile peers, under AddressSanitizer and LeakSanitizer: the
 # fuzz targets never see a mapping that a peer changes, a page that vanishes, or a process that dies.
-# Installs a nightly toolchain where it is missing.
+# Needs what ci/install.sh installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
 # a folder of its own: the flags would have everything else built again
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan"
 export RUSTFLAGS="-Zsanitizer=address --cfg asan"
@@ -28,4 +27,9 @@ test_in -p memif-pmd --lib "${programs[@]}"
 if grep -E 'AddressSanitizer|LeakSanitizer' "$log" >&2; then
     exit 1
 fi
-echo "asan: $(sed -nE 's/^test result: ok\. ([0-9]+) passed.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum }') tests, nothing found"
+tests=$(sed -nE 's/^test result: ok\. ([0-9]+) passed.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
+if ((tests == 0)); then
+    echo "asan: no tests ran" >&2
+    exit 1
+fi
+echo "asan: $tests tests, nothing found"

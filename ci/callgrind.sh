@@ -5,10 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 budget=benches/callgrind.budget
 
-if ! command -v valgrind >/dev/null; then
-    apt-get update -qq
-    apt-get install -y -qq valgrind >/dev/null
-fi
 program=$(cargo bench --locked -q -p memif-bench --bench callgrind --no-run --message-format=json |
     python3 -c 'import json, sys
 for line in sys.stdin:
@@ -33,8 +29,9 @@ for ((i = 1; i <= cases; i++)); do
     sed -n 's/^totals: *//p' "$out/calls.$i"
 done >"$out/totals"
 paste -d ' ' "$out/cases" "$out/totals" | awk '{ printf "%s %.2f\n", $1, $3 / $2 }' >"$out/counts"
-if [[ $cases -eq 0 || $(wc -l <"$out/totals") -ne $cases ]]; then
-    echo "callgrind: $cases cases and $(wc -l <"$out/totals") counts" >&2
+counts=$(wc -l <"$out/totals")
+if [[ $cases -eq 0 || $counts -ne $cases ]]; then
+    echo "callgrind: $cases cases and $counts counts" >&2
     exit 1
 fi
 

@@ -9,12 +9,14 @@ trap 'rm -rf "$prefix"' EXIT
 memif-capi/install.sh "$prefix"
 cargo build --release -p memif-capi --example rate
 rust=${CARGO_TARGET_DIR:-target}/release/examples/rate
-# shellcheck disable=SC2046 # several words
-gcc -O2 memif-capi/tests/c/bench.c $(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --cflags --libs libmemif) -pthread \
-    -o "$prefix/bench"
+flags=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --cflags --libs libmemif)
+# shellcheck disable=SC2086 # several words
+gcc -O2 memif-capi/tests/c/bench.c $flags -pthread -o "$prefix/bench"
 export LD_LIBRARY_PATH=$prefix/lib
-for _ in $(seq "$rounds"); do
-    printf '%s %s\n' "$("$prefix/bench" "$seconds")" "$("$rust" "$seconds")"
+for ((round = 0; round < rounds; round++)); do
+    in_c=$("$prefix/bench" "$seconds")
+    in_rust=$("$rust" "$seconds")
+    printf '%s %s\n' "$in_c" "$in_rust"
 done | awk '
     function median(values, count,   i, j, value) {
         for (i = 2; i <= count; i++)

@@ -13,6 +13,17 @@ finish() {
 }
 trap finish EXIT
 step() { printf -- '--- %s\n' "$1"; }
+fail() {
+    echo "capi: $*" >&2
+    exit 1
+}
+# exits_with STATUS COMMAND...: what it says about that is not shown
+exits_with() {
+    local wanted=$1 status=0
+    shift
+    "$@" 2>/dev/null || status=$?
+    [[ $status -eq $wanted ]] || fail "$* ended with $status, not with $wanted"
+}
 warnings=(-Wall -Wextra -Werror -pedantic)
 
 step "install"
@@ -23,20 +34,32 @@ v1=$(pkg-config --cflags --libs libmemif-1.0)
 
 step "symbols: exactly those of the headers"
 nm -D --defined-only "$prefix/lib/libmemif.so" | awk '{ print $3 }' | LC_ALL=C sort | diff memif-capi/tests/symbols.txt -
-test "$(objdump -p "$prefix/lib/libmemif.so" | awk '$1 == "SONAME" { print $2 }')" = libmemif.so.4
+soname=$(objdump -p "$prefix/lib/libmemif.so" | awk '$1 == "SONAME" { print $2 }')
+[[ $soname == libmemif.so.4 ]] || fail "the shared library's name is $soname, not libmemif.so.4"
 
 step "headers: C11, C++17, layout"
-for version in 4.0 1.0; do
-    include=$prefix/include
-    [ $version = 4.0 ] || include+=/libmemif-1.0
-    echo '#include <libmemif.h>' >"$prefix/header.c"
-    gcc -std=c11 "${warnings[@]}" -I"$include" -fsyntax-only "$prefix/header.c"
-    g++ -std=c++17 "${warnings[@]}" -I"$include" -x c++ -fsyntax-only "$prefix/header.c"
-    gcc -std=c11 "${warnings[@]}" -I"$include" -DLAYOUT="\"$version.def\"" memif-capi/tests/layout/layout.c \
-        -o "$prefix/layout-$version"
-    "$prefix/layout-$version" >"$prefix/layout-$version.txt"
-    wc -l <"$prefix/layout-$version.txt"
+# layout TABLE HEADER INCLUDE
+layout() {
+    gcc -std=c11 "${warnings[@]}" -I"$3" -DHEADER="<$2>" -DLAYOUT="\"$1\"" memif-capi/tests/layout/layout.c -o "$prefix/layout"
+    "$prefix/layout" >"$prefix/layout.txt"
+    local facts
+    facts=$(wc -l <"$prefix/layout.txt")
+    [[ $facts -gt 0 ]] || fail "$1: no facts"
+    printf '%s: %s facts\n' "$1" "$facts"
+}
+# memif.h alone, and in either order with the other one
+for include in "$prefix/include" "$prefix/include/libmemif-1.0"; do
+    for headers in libmemif.h 'memif.h libmemif.h' 'libmemif.h memif.h memif.h'; do
+        [[ $include == */libmemif-1.0 || $headers != 'libmemif.h memif'* ]] || continue
+        # shellcheck disable=SC2086 # several words
+        printf '#include <%s>\n' $headers >"$prefix/header.c"
+        gcc -std=c11 "${warnings[@]}" -I"$include" -fsyntax-only "$prefix/header.c"
+        g++ -std=c++17 "${warnings[@]}" -I"$include" -x c++ -fsyntax-only "$prefix/header.c"
+    done
+    layout memif.def memif.h "$include"
 done
+layout 4.0.def libmemif.h "$prefix/include"
+layout 1.0.def libmemif.h "$prefix/include/libmemif-1.0"
 
 # compile SOURCE OUTPUT [FLAG...]: the name says for which interface
 compile() {
@@ -64,16 +87,20 @@ for test in "$prefix"/tests/*; do
     name=$(basename "$test")
     [[ " $programs " == *" $name "* ]] || cases+=("$name")
 done
+[[ ${#cases[@]} -gt 0 ]] || fail "no C tests"
 
 step "one program, linked both ways"
-# shellcheck disable=SC2046 # several words
-gcc memif-capi/examples/loopback.c $(pkg-config --cflags --libs libmemif) -o "$prefix/shared"
-# shellcheck disable=SC2046
-gcc -static memif-capi/examples/loopback.c $(pkg-config --static --cflags --libs libmemif) -o "$prefix/static"
-ldd "$prefix/shared" | grep -q "$prefix/lib/libmemif.so.4"
-! ldd "$prefix/static" 2>/dev/null | grep -q memif
-"$prefix/shared" -x 2>/dev/null || test $? -eq 2
-"$prefix/static" -x 2>/dev/null || test $? -eq 2
+static=$(pkg-config --static --cflags --libs libmemif)
+# shellcheck disable=SC2086 # several words
+gcc memif-capi/examples/loopback.c $v4 -o "$prefix/shared"
+# shellcheck disable=SC2086
+gcc -static memif-capi/examples/loopback.c $static -o "$prefix/static"
+libraries=$(ldd "$prefix/shared")
+[[ $libraries == *"$prefix/lib/libmemif.so.4"* ]] || fail "the shared program does not load our library: $libraries"
+dynamic=$(readelf --dynamic "$prefix/static")
+[[ $dynamic != *NEEDED* ]] || fail "the static program loads libraries: $dynamic"
+exits_with 2 "$prefix/shared" -x
+exits_with 2 "$prefix/static" -x
 
 step "tests"
 for name in "${cases[@]}"; do "$prefix/tests/$name"; done
@@ -82,7 +109,9 @@ step "tests with 32 descriptors"
 (
     ulimit -n 32
     for name in "${cases[@]}"; do
-        [ "$name" = external ] || "$prefix/tests/$name" # it has four ends in one process, which take more
+        # more ends in one process, which take more
+        case $name in external | quotas) continue ;; esac
+        "$prefix/tests/$name"
     done
 )
 
@@ -90,10 +119,16 @@ step "tests under AddressSanitizer"
 for name in "${cases[@]}"; do "$prefix/asan/$name"; done
 
 step "tests under valgrind"
+valgrind=(valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite
+    --suppressions=memif-capi/tests/valgrind.supp)
 for name in "${cases[@]}"; do
-    case $name in traffic | processes | v1_traffic) continue ;; esac # many packets: hours
-    valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite --child-silent-after-fork=yes \
-        "$prefix/tests/$name"
+    # Too many packets: hours. And forks, processes and v1_traffic fork: a child has none of the parent's background threads,
+    # so whatever those were working on at the fork counts as lost in the child.
+    case $name in forks | processes | traffic | v1_traffic) continue ;; esac
+    options=()
+    # they go on after a SIGBUS, for which all registers must be right where it came; that is slow
+    case $name in *hostile) options=(--vex-iropt-register-updates=allregs-at-mem-access) ;; esac
+    "${valgrind[@]}" "${options[@]}" "$prefix/tests/$name"
 done
 
 # background COMMAND...: ended when the script is
@@ -101,13 +136,13 @@ background() {
     "$@" &
     children+=($!)
 }
-# end_last [STATUS]: ends what was started last, which must end well
+# end_last [STATUS]: ends what was started last, which must end well, or with STATUS
 end_last() {
-    local child=${children[-1]} status=0
+    local child=${children[-1]} status=0 other=${1:-0}
     unset 'children[-1]'
     kill -TERM "$child" 2>/dev/null || true
     wait "$child" || status=$?
-    test "$status" -eq "${1:-0}" || { echo "a peer ended with $status" >&2; exit 1; }
+    [[ $status -eq 0 || $status -eq $other ]] || fail "a peer ended with $status"
 }
 
 step "examples"
@@ -125,7 +160,8 @@ background "$prefix/bin/v1_echo" -m -s "$socket"
 end_last
 
 step "the memif tool"
-cargo build --profile release-test -p memif-cli
+# as the tests build it: for that package alone, all that it depends on would be built with other features
+cargo test --quiet --profile release-test --workspace --all-targets --no-run
 memif=$target/release-test/memif
 for len in 64 1514 9000; do
     background "$memif" echo "$socket" --json >"$prefix/echo.json"
@@ -145,6 +181,9 @@ end_last
 step "DPDK"
 dpdk=${MEMIF_DPDK:-$target/dpdk}
 [ -x "$dpdk/testpmd" ] || bash interop/fetch-dpdk.sh "$dpdk"
+# When its peer leaves, DPDK unmaps the rings under the worker that reads them, which then dies of SIGSEGV now and then. All
+# packets have come back by then.
+dpdk_fault=139
 # testpmd ROLE: sends back what it receives
 testpmd() {
     exec "$dpdk/testpmd" --no-huge --no-shconf -m 256 --no-pci --no-telemetry --lcores 0@0,1@0 \
@@ -156,13 +195,17 @@ for len in 64 1514; do
     rm -f "$socket"
     background testpmd server
     "$prefix/tests/interop" "$socket" slave "$len" 100000
-    end_last
+    end_last $dpdk_fault
     # a client tries once, so the master comes first
     rm -f "$socket"
     background "$prefix/tests/interop" "$socket" master "$len" 100000
-    until [ -S "$socket" ]; do sleep 0.1; done
+    for ((tries = 0; tries < 100; tries++)); do
+        [ ! -S "$socket" ] || break
+        sleep 0.1
+    done
+    [ -S "$socket" ] || fail "a master did not listen within 10 s"
     background testpmd client
     wait "${children[-2]}"
-    end_last
+    end_last $dpdk_fault
     unset 'children[-1]'
 done

@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for a while, from its committed seeds, under AddressSanitizer: ci/fuzz.sh [SECONDS each, 20].
-# Installs a nightly toolchain and cargo-fuzz where they are missing.
+# Runs each fuzz target for a while, from its committed seeds, under AddressSanitizer: ci/fuzz.sh [SECONDS each, 8].
+# Needs what ci/install.sh installs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds=${1:-20}
-
-cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
-cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+seconds=${1:-8}
 
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
@@ -14,6 +11,10 @@ cargo +nightly fuzz build --sanitizer address 2>"$found/build" || { cat "$found/
 
 runs=0
 targets=$(cargo +nightly fuzz list)
+if [[ -z $targets ]]; then
+    echo "fuzz: no targets" >&2
+    exit 1
+fi
 for target in $targets; do
     mkdir -p "$found/$target"
     if ! cargo +nightly fuzz run --sanitizer address "$target" "$found/$target" "fuzz/corpus/$target" -- \
@@ -25,4 +26,5 @@ for target in $targets; do
     units=$(sed -n 's/^stat::number_of_executed_units: *//p' "$found/log")
     runs=$((runs + units))
 done
-echo "fuzz: $(wc -w <<<"$targets") targets, ${seconds} s each, $runs runs, nothing found"
+count=$(wc -w <<<"$targets")
+echo "fuzz: $count targets, ${seconds} s each, $runs runs, nothing found"

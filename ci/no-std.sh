@@ -12,7 +12,8 @@ fi
 
 cargo build --locked --release --quiet
 program=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/no-std-proof
-dynamic=$(readelf --dynamic --program-headers "$program" | grep -E 'NEEDED|INTERP' || true)
+headers=$(readelf --dynamic --program-headers "$program")
+dynamic=$(grep -E 'NEEDED|INTERP' <<<"$headers" || true)
 if [[ -n $dynamic ]]; then
     echo "no-std: the program is linked dynamically: $dynamic" >&2
     exit 1
@@ -24,4 +25,5 @@ if [[ $status -ne 0 ]]; then
     echo "no-std: step $status went wrong, see no-std-proof/src/main.rs (101: a panic)" >&2
     exit 1
 fi
-echo "no-std: a freestanding program of $(stat -c %s "$program") bytes moved packets both ways"
+size=$(stat -c %s "$program")
+echo "no-std: a freestanding program of $size bytes moved packets both ways"

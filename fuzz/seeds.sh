@@ -14,4 +14,5 @@ find "fuzz/corpus/$target" -type f ! -name 'indices-wrap-*' -delete
 find "$chosen" -type f -printf '%s %p\n' | sort -rn | awk 'NR <= 20' | while read -r _ file; do
     cp "$file" "fuzz/corpus/$target/"
 done
-echo "seeds: $target has $(find "fuzz/corpus/$target" -type f | wc -l)"
+count=$(find "fuzz/corpus/$target" -type f | wc -l)
+echo "seeds: $target has $count"

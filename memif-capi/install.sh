@@ -19,7 +19,7 @@ install -d "$prefix/lib/pkgconfig" "$prefix/include/libmemif-1.0"
 install -m 755 "$built/libmemif.so" "$prefix/lib/libmemif.so.4"
 ln -sf libmemif.so.4 "$prefix/lib/libmemif.so"
 install -m 644 "$built/libmemif.a" "$prefix/lib/"
-install -m 644 memif-capi/include/libmemif.h "$prefix/include/"
+install -m 644 memif-capi/include/*.h "$prefix/include/"
 install -m 644 memif-capi/include/libmemif-1.0/*.h "$prefix/include/libmemif-1.0/"
 
 # NAME VERSION INCLUDEDIR
@@ -37,5 +37,5 @@ Libs: -L\${libdir} -lmemif
 Libs.private: -lutil -lrt -lpthread -lm -ldl
 END
 }
-pkg_config libmemif 4.0 '${prefix}/include'
-pkg_config libmemif-1.0 1.0 '${prefix}/include/libmemif-1.0'
+pkg_config libmemif 4.0 "\${prefix}/include"
+pkg_config libmemif-1.0 1.0 "\${prefix}/include/libmemif-1.0"

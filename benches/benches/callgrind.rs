@@ -1,4 +1,4 @@
-//! What the regression guard counts: each case runs its hot loop once inside `measured`, over a ring full of packets.
+//! The cases whose instructions are limited: each runs its hot loop once inside `measured`, over a ring full of packets.
 //! `ci/callgrind.sh` runs this under callgrind, counts the instructions of each call, and compares them with
 //! `benches/callgrind.budget`. Printed is a line a case, in order: its name and the packets (or polls) it took.
 #![allow(missing_docs)] // a program
@@ -16,7 +16,7 @@ const PACKETS: usize = 1 << rings::LOG2_SIZE;
 const SIZES: [usize; 3] = [64, 256, 1514];
 const BURSTS: [usize; 3] = [1, 32, 64];
 
-/// The guard looks for this name. Never inlined, so that callgrind sees it come and go.
+/// `ci/callgrind.sh` searches for this name. Never inlined, so that callgrind sees calls of it.
 #[inline(never)]
 fn measured(name: &str, mut hot: impl FnMut() -> usize) {
     let packets = black_box(hot());
@@ -30,7 +30,8 @@ fn case(name: &str, hot: impl FnMut() -> usize) {
 
 /// The two ends of a ring of `memif-ring`.
 fn ring(direction: Direction, size: usize, burst: usize) {
-    let mut line = Line::new(direction, size, burst);
+    let memory = rings::memory();
+    let mut line = Line::new(&memory, direction, size, burst);
     let name = |what| format!("ring/{}/{what}/{size}/{burst}", direction.name());
     case(&name("send"), || (0..PACKETS / burst).map(|_| line.send()).sum());
     case(&name("receive"), || (0..PACKETS / burst).map(|_| line.receive()).sum());

@@ -5,9 +5,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use memif_ring::copy::{Isa, Work};
+use memif_ring::isa::{Isa, Work};
 use memif_ring::mock::MockRegion;
-use memif_ring::shm::Span;
+use memif_ring::shm::{Span, SpanMut};
 
 /// Powers of two, their neighbours, and the sizes that packets have.
 const SIZES: [usize; 30] = [
@@ -46,7 +46,7 @@ fn copy(c: &mut Criterion) {
     for size in SIZES {
         group.throughput(Throughput::Bytes(size as u64));
         let len = u32::try_from(size).unwrap_or_default();
-        let Ok(span) = shared.regions().span(0, first, len) else { continue };
+        let Ok(span) = shared.span(first, len).map(SpanMut::into_span) else { continue };
         for (name, isa) in [("baseline", Isa::BASELINE), ("best", Isa::best())] {
             group.bench_with_input(BenchmarkId::new(name, size), &size, |b, &size| {
                 b.iter(|| isa.run(Kernel { span: black_box(span), dst: black_box(&mut dst[..size]) }));

@@ -1,4 +1,4 @@
-//! Both ends of one ring on one core: what a packet costs without a second core, cache lines in flight or a kernel.
+//! Both ends of one ring on one core: the cost of a packet without a second core, cache misses and the kernel.
 #![allow(missing_docs)] // criterion's macros make the public functions here
 
 mod rings;
@@ -14,7 +14,8 @@ fn ring(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("ring/{}", direction.name()));
         for size in [64, 256, 1514] {
             for burst in [1, 8, 32, 64, 256] {
-                let mut line = Line::new(direction, size, burst);
+                let memory = rings::memory();
+                let mut line = Line::new(&memory, direction, size, burst);
                 group.throughput(Throughput::Elements(burst as u64));
                 group.bench_function(BenchmarkId::new(format!("{size}B"), burst), |b| {
                     b.iter(|| {

@@ -1,58 +1,60 @@
-//! What all commands share: the options, the cores and the sockets.
+//! Shared by all commands: options, cores and sockets.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use memif_os::cpu::{CoreList, allowed_cores};
 use memif_pmd::{Role, Stop, ctrl_c};
 
+use crate::direction::Direction;
 use crate::ends::{Found, Work};
 use crate::error::Error;
-use crate::floor::{self, Shape};
+use crate::floor;
+use crate::floor_search::{self, Floor, Layout};
 use crate::pair::{self, Cores, End, Sockets, Timing};
+use crate::ping_pong::ping_pong;
+use crate::report::Out;
 use crate::sample::{Measured, Row, Run, Take};
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// Rounds that count; each takes one sample of every row
+    /// Valid rounds; each takes one sample of every row
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// Milliseconds of a sample before packets count
+    /// Warm-up of a sample in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     warm_up: u16,
-    /// Milliseconds of a sample in which they do
+    /// Measurement time of a sample in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 700, value_parser = clap::value_parser!(u16).range(1..=60_000))]
     time: u16,
-    /// Two cores: of the sender and of the receiver; the first two by default
+    /// The cores of sender and receiver; by default the first two
     #[arg(long, value_name = "LIST")]
     cores: Option<CoreList>,
-    /// Where samples and plots go
-    #[arg(long, value_name = "FOLDER", default_value = "target/bench")]
-    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) out: Out,
 }
 
-/// A place to measure.
+/// Cores, times and sockets of a measurement.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    /// Where the two ends run.
+    /// Cores of the two ends.
     pub(crate) cores: Cores,
-    /// How long a sample takes.
+    /// Times of a sample.
     pub(crate) timing: Timing,
-    /// For the links.
+    /// Sockets of the links.
     pub(crate) sockets: Sockets,
-    /// Stopped by Ctrl-C.
+    /// Raised by Ctrl-C.
     pub(crate) stop: Stop,
-    /// Rounds that count.
+    /// Number of valid rounds.
     rounds: usize,
 }
 
 impl Bench {
-    /// As the options say.
+    /// According to the options.
     ///
     /// # Errors
-    /// There are no two cores, or no temporary folder.
+    /// There are no two cores, or no temporary directory.
     pub(crate) fn new(options: &Options) -> Result<Self, Error> {
         let allowed = allowed_cores();
         let cores = match options.cores.as_ref().map_or(&allowed[..], CoreList::cores) {
@@ -77,7 +79,7 @@ impl Bench {
     /// # Errors
     /// See [`Run::take`].
     pub(crate) fn take(&self, rows: &[Row<'_>]) -> Result<Run, Error> {
-        Run::take(rows, self.rounds, || floor::ping_pong(self.cores), &self.stop)
+        Run::take(rows, self.rounds, || ping_pong(self.cores), &self.stop)
     }
 
     /// The settings, for the report.
@@ -92,16 +94,22 @@ impl Bench {
         )
     }
 
-    /// Mpps from one process to another. `keys` are those of both ports; the sender's role is `sender`.
+    /// Mpps from one process to another. Both ports have the options `keys`.
     ///
     /// # Errors
     /// An end fails.
-    pub(crate) fn one_way(&self, sender: Role, keys: &str, tx: Work, rx: Work) -> Result<Measured, Error> {
-        let (sent, received) = self.link(sender, keys, tx, rx)?;
+    pub(crate) fn one_way(
+        &self,
+        direction: Direction,
+        keys: &str,
+        tx: Work,
+        rx: Work,
+    ) -> Result<Measured, Error> {
+        let (sent, received) = self.link(direction.sender(), keys, tx, rx)?;
         Ok(Measured { values: vec![received.mpps()], lost: sent.lost.max(received.lost) })
     }
 
-    /// What both ends found, the sender first.
+    /// Results of both ends, the sender first.
     ///
     /// # Errors
     /// An end fails.
@@ -123,27 +131,19 @@ impl Bench {
         }
     }
 
-    /// The floor for packets of `size` with buffers at `stride`, burst 64 and ring 1024.
-    pub(crate) fn floor(&self, size: usize, stride: usize) -> Take<'_> {
-        let shape = Shape { size, batch: 64, slots: 1024, stride };
-        Box::new(move || floor::packets(shape, self.cores, self.timing))
+    /// Searches the floor for packets of `size` bytes: burst 64, ring 1024.
+    ///
+    /// # Errors
+    /// See [`floor_search::search`].
+    pub(crate) fn floor(&self, size: usize, direction: Direction, layout: Layout) -> Result<Floor, Error> {
+        if self.stop.is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        floor_search::search(size, direction, layout, (self.cores, self.timing))
     }
-}
 
-/// Two strides for packets of `size`: a multiple of 2048, as most peers lay out their buffers, and the least odd multiple
-/// of 128 from 2048 on, which spreads them over all cache sets.
-pub(crate) fn strides(size: usize) -> [usize; 2] {
-    let least = size.max(2048);
-    [least.next_multiple_of(2048), 128 * (least.div_ceil(128) | 1)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn strides_hold_their_packets() {
-        assert_eq!(strides(64), [2048, 2176]);
-        assert_eq!(strides(9000), [10240, 9088]);
+    /// Measures a floor.
+    pub(crate) fn take_floor(&self, Floor { shape, knobs }: Floor) -> Take<'_> {
+        Box::new(move || floor::packets(shape, knobs, self.cores, self.timing))
     }
 }

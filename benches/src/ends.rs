@@ -1,4 +1,4 @@
-//! What an end of a link does in its own process: generate, count what arrives, or pass packets round.
+//! The work of an end of a link in its own process: send, receive, echo or forward.
 
 use std::hint;
 use std::io::{BufRead, Write};
@@ -13,41 +13,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::histogram;
+use crate::idle::{Idle, NAP};
+use crate::open_loop::{self, Arrivals};
 use crate::pair::{End, OPEN, UP, Window};
 use crate::presence::Watch;
 use crate::relay;
 
-/// For a link to come up.
+/// Timeout for the link.
 pub(crate) const LINK: Duration = Duration::from_secs(10);
-/// Who sends or echoes goes on for so long after its window unless it is ended, as the other end may be late.
+/// Time for which senders and echoes continue after their window unless they are ended, as the other end may be late.
 const AFTER_NS: u64 = 2_000_000_000;
-/// Turns between two looks at the clock; one where a turn may sleep.
+/// Turns between two reads of the clock; 1 where a turn may sleep.
 pub(crate) const TURNS: usize = 32;
-/// Turns without a packet before an adaptive receiver sleeps: as `Idle::Sleep` suggests, half a millisecond.
-const SPIN: u32 = 10_000;
-/// Longest sleep of a receiver.
-const NAP: Duration = Duration::from_millis(100);
-/// Bytes that a generator in place writes and a sink in place reads: an Ethernet header.
+/// Bytes that an in-place sender writes and an in-place receiver reads: an Ethernet header.
 const HEADER: usize = 14;
-/// Bytes of a packet that is pinged.
-const SMALLEST: usize = 64;
-/// Turns without a packet between two looks whether a round trip still makes sense.
+/// Packet size for round trips in bytes.
+pub(crate) const SMALLEST: usize = 64;
+/// Turns without a packet between two checks of the link during a round trip.
 const LOST: u32 = 64;
-/// Longest round trip.
+/// Maximum time of a round trip.
 const LONGEST: Duration = Duration::from_secs(2);
-/// Bytes of a buffer, as memif has them by default.
+/// The default buffer size in bytes.
 const BUFFER: usize = 2048;
 
-/// What an end does.
+/// The work of an end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Work {
     /// Sends packets as fast as it can, on all queues in turn.
     Generate {
-        /// Bytes of a packet.
-        size: usize,
+        /// Bytes of a packet: those of the first one, the second and so on, from the start again.
+        sizes: Vec<usize>,
         /// Packets in a burst.
         burst: usize,
-        /// Whether it writes headers into the ring's buffers, rather than copying whole packets there.
+        /// Whether it writes headers into the ring's buffers, rather than copying whole packets there. Only with one size.
         in_place: bool,
     },
     /// Receives packets and counts them, on all queues in turn.
@@ -57,19 +55,31 @@ pub(crate) enum Work {
         /// Whether it reads headers where they are, rather than copying whole packets out of the ring.
         in_place: bool,
     },
-    /// Sends packets of 64 bytes and takes the time until all are back, over and over.
+    /// Sends packets of 64 bytes and measures the time until all of them are back, repeatedly.
     Ping {
-        /// Packets on their way at once.
+        /// Number of packets under way.
         packets: usize,
-        /// Microseconds that it sleeps before each.
+        /// Microseconds to sleep before each round trip.
         pause_us: u64,
+    },
+    /// Sends packets of 64 bytes at a set rate, each with the time at which it was due.
+    OpenLoop {
+        /// Millions of packets per second.
+        mpps: f64,
+        /// When packets are due.
+        arrivals: Arrivals,
+    },
+    /// Receives the packets of [`Work::OpenLoop`] and measures the time since they were due.
+    Clock {
+        /// Packets in a burst.
+        burst: usize,
     },
     /// Sends back what it receives.
     Echo {
         /// Packets in a burst.
         burst: usize,
     },
-    /// Keeps the link and does nothing.
+    /// Keeps the link up and does nothing else.
     Rest,
     /// Sends on the first interface and counts what arrives on the second, both in place.
     Circulate {
@@ -78,44 +88,44 @@ pub(crate) enum Work {
         /// Packets in a burst.
         burst: usize,
     },
-    /// Passes packets on from the first interface to the second.
+    /// Forwards packets from the first interface to the second.
     Forward {
         /// Packets in a burst.
         burst: usize,
-        /// Whether buffers change hands, rather than packets being copied.
+        /// Whether buffers are exchanged rather than packets copied.
         in_place: bool,
     },
 }
 
-/// What an end found in its window.
+/// Result of an end in its window.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Found {
     /// Packets sent or received.
     pub(crate) packets: u64,
-    /// Nanoseconds of the window as it was.
+    /// Actual length of the window in nanoseconds.
     pub(crate) ns: u64,
-    /// Share of the time that it was without its core although ready.
+    /// Share of the time in which it was ready to run but had no core.
     pub(crate) lost: f64,
-    /// Share of the time that it was running.
+    /// Share of the time in which it was running.
     pub(crate) ran: f64,
-    /// Nanoseconds of round trips: p50, p90, p99, p99.9 and the longest. Of one that pings.
-    pub(crate) round_trips: Option<[f64; 5]>,
-    /// Nanoseconds of the turns that passed packets on. Of one that forwards.
+    /// Nanoseconds at [`histogram::ROUND_TRIP`] with [`Work::Ping`], at [`histogram::CURVE`] with [`Work::Clock`].
+    pub(crate) latencies: Option<Vec<f64>>,
+    /// Nanoseconds of the turns that forwarded packets. Only with [`Work::Forward`].
     pub(crate) busy_ns: u64,
 }
 
 impl Found {
-    /// Millions of packets a second.
+    /// Millions of packets per second.
     pub(crate) fn mpps(&self) -> f64 {
         self.packets as f64 * 1e3 / self.ns.max(1) as f64
     }
 }
 
-/// The life of an end: `text` is its [`End`].
+/// Runs an end; `text` is its [`End`].
 ///
 /// # Errors
-/// No such interface or core, no link, or the link was lost under way.
-pub(crate) fn live(text: &str) -> Result<(), Error> {
+/// An interface or core cannot be used, there is no link, or it was lost.
+pub(crate) fn run(text: &str) -> Result<(), Error> {
     let end: End = serde_json::from_str(text)?;
     let memif = Memif::start()?;
     let interfaces = relay::open(&memif, &end)?;
@@ -134,17 +144,23 @@ pub(crate) fn live(text: &str) -> Result<(), Error> {
     std::io::stdin().lock().read_line(&mut line).map(drop).map_err(Error::io("cannot wait for the end"))
 }
 
-/// Does it, and says what was found. Those whom the other end may still be waiting for go on for a while.
+/// Does the work and prints the result. Ends that the other one may still need continue for a while.
 fn work(interfaces: &[Interface], end: &End, window: Window) -> Result<(), Error> {
     let (Some(interface), Some(last)) = (interfaces.first(), interfaces.last()) else {
         return Err(Error::Unfit("an end without interfaces has nothing to do".into()));
     };
     let core = end.core;
     let found = match end.work {
-        Work::Generate { size, burst, in_place } => {
-            return generate(interface, core, window, (size, burst, in_place));
+        Work::Generate { ref sizes, burst, in_place } => {
+            return generate(interface, core, window, (sizes, burst, in_place));
         }
         Work::Echo { burst } => return echo(interface, core, window, burst),
+        Work::OpenLoop { mpps, arrivals } => {
+            let mut turn = open_loop::generator(interface, mpps, arrivals)?;
+            answer(&measured(core, window, 1, &mut turn)?)?;
+            return turns(window.end + AFTER_NS, 1, &mut turn).map(drop);
+        }
+        Work::Clock { burst } => open_loop::clock(interface, core, window, burst),
         Work::Sink { burst, in_place } => sink(interface, core, window, (burst, in_place)),
         Work::Ping { packets, pause_us } => {
             ping(interface, core, window, packets, Duration::from_micros(pause_us))
@@ -168,8 +184,7 @@ fn say(line: &str) -> Result<(), Error> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::io("cannot answer"))
 }
 
-/// Takes turns until the clock says so; returns the packets they moved.
-/// The clock is looked at once in `count` turns.
+/// Takes turns until a time of the clock, which is read once in `count` turns. Returns the number of packets moved.
 fn turns(until: u64, count: usize, turn: &mut impl FnMut() -> Result<usize, Error>) -> Result<u64, Error> {
     let mut packets = 0;
     while monotonic_ns() < until {
@@ -195,52 +210,77 @@ pub(crate) fn measured(
     let presence = watch.end()?;
     // one that was not there when the window began has lost it
     let lost = if late { 1.0 } else { presence.lost };
-    Ok(Found { packets, ns, lost, ran: presence.ran, round_trips: None, busy_ns: 0 })
+    Ok(Found { packets, ns, lost, ran: presence.ran, latencies: None, busy_ns: 0 })
 }
 
 fn generate(
     interface: &Interface,
     core: usize,
     window: Window,
-    (size, burst, in_place): (usize, usize, bool),
+    (sizes, burst, in_place): (&[usize], usize, bool),
 ) -> Result<(), Error> {
     let mut queues = Vec::new();
     for index in 0..interface.tx_count() {
-        let mut packets = Burst::new(burst)?;
-        fill(&mut packets, size);
-        packets.iter_mut().for_each(|packet| packet.fill(0x5a));
-        queues.push((interface.tx(index)?, packets));
+        let mut sender = Sender { tx: interface.tx(index)?, packets: Burst::new(burst)?, sizes, next: 0 };
+        sender.fill();
+        sender.packets.iter_mut().for_each(|packet| packet.fill(0x5a));
+        queues.push(sender);
     }
-    let found = measured(core, window, TURNS, &mut || Ok(send(&mut queues, size, burst, in_place)))?;
-    for (tx, _) in &mut queues {
-        check(tx.is_up(), tx.stats().dropped())?;
+    let found = measured(core, window, TURNS, &mut || Ok(send(&mut queues, burst, in_place)))?;
+    for sender in &mut queues {
+        check(sender.tx.is_up(), sender.tx.stats().dropped())?;
     }
     answer(&found)?;
-    turns(window.end + AFTER_NS, TURNS, &mut || Ok(send(&mut queues, size, burst, in_place))).map(drop)
+    turns(window.end + AFTER_NS, TURNS, &mut || Ok(send(&mut queues, burst, in_place))).map(drop)
 }
 
-/// A burst on each queue.
+/// Sends a burst on each queue.
 #[inline]
-fn send(queues: &mut [(TxQueue, Burst)], size: usize, burst: usize, in_place: bool) -> usize {
-    let each = queues.iter_mut().map(|(tx, packets)| {
-        if in_place { send_in_place(tx, size, burst) } else { send_copies(tx, size, packets) }
+fn send(queues: &mut [Sender<'_>], burst: usize, in_place: bool) -> usize {
+    let each = queues.iter_mut().map(|sender| match sender.sizes {
+        [size, ..] if in_place => send_in_place(&mut sender.tx, *size, burst),
+        _ => sender.send_copies(),
     });
     each.sum()
 }
 
-/// Fills a burst with packets that hold what they held before.
-#[inline]
-fn fill(packets: &mut Burst, size: usize) {
-    while packets.reserve(size).is_some() {}
+/// A queue with the packets to send.
+struct Sender<'s> {
+    tx: TxQueue,
+    packets: Burst,
+    sizes: &'s [usize],
+    /// Index of the next packet's size.
+    next: usize,
 }
 
-/// Copies packets into the ring; what it did not take the last time goes first.
-#[inline]
-fn send_copies(tx: &mut TxQueue, size: usize, packets: &mut Burst) -> usize {
-    if packets.is_empty() {
-        fill(packets, size);
+impl Sender<'_> {
+    /// Fills the burst.
+    #[inline]
+    fn fill(&mut self) {
+        if let [size] = self.sizes {
+            return fill(&mut self.packets, *size);
+        }
+        while let Some(size) = self.sizes.get(self.next)
+            && self.packets.reserve(*size).is_ok()
+        {
+            self.next = if self.next + 1 == self.sizes.len() { 0 } else { self.next + 1 };
+        }
     }
-    tx.send(packets)
+
+    /// Sends packets with a copy, first those that did not fit the last time.
+    #[inline]
+    fn send_copies(&mut self) -> usize {
+        if self.packets.is_empty() {
+            self.fill();
+        }
+        self.tx.send(&mut self.packets)
+    }
+}
+
+/// Fills a burst with packets whose content is not written.
+#[inline]
+fn fill(packets: &mut Burst, size: usize) {
+    while packets.reserve(size).is_ok() {}
 }
 
 /// Writes headers into the ring's buffers and sends them.
@@ -250,7 +290,7 @@ pub(crate) fn send_in_place(tx: &mut TxQueue, size: usize, burst: usize) -> usiz
     let mut room = tx.reserve(burst * pieces);
     let packets = room.len() / pieces;
     for first in (0..packets).map(|packet| packet * pieces) {
-        if let Some(span) = room.span(first) {
+        if let Some(mut span) = room.span(first) {
             span.copy_from(&[0x5a; HEADER]);
         }
         for piece in 0..pieces {
@@ -297,7 +337,7 @@ fn receive_copies(rx: &mut RxQueue, packets: &mut Burst) -> usize {
     received
 }
 
-/// Reads headers in the ring's buffers and gives them back.
+/// Reads headers in the ring's buffers and releases the packets.
 #[inline]
 pub(crate) fn receive_in_place(rx: &mut RxQueue, burst: usize) -> usize {
     let peeked = rx.peek(burst);
@@ -311,8 +351,8 @@ pub(crate) fn receive_in_place(rx: &mut RxQueue, burst: usize) -> usize {
     received
 }
 
-/// Turns between two looks at the clock.
-fn turns_of(queues: &[RxQueue]) -> usize {
+/// Turns between two reads of the clock.
+pub(crate) fn turns_of(queues: &[RxQueue]) -> usize {
     if queues.iter().all(|rx| rx.mode() == RxMode::Polling) { TURNS } else { 1 }
 }
 
@@ -341,11 +381,11 @@ fn ping(
     };
     let mut found = measured(core, window, 1, &mut turn)?;
     check(rx.is_up(), rx.stats().dropped() + tx.stats().dropped())?;
-    found.round_trips = Some(histogram::quantiles(&round_trips));
+    found.latencies = Some(histogram::quantiles(&round_trips, &histogram::ROUND_TRIP));
     Ok(found)
 }
 
-/// Sends all of `out`, and returns when as many are back.
+/// Sends all of `out` and waits until as many packets are back.
 #[inline]
 fn round_trip(tx: &mut TxQueue, rx: &mut RxQueue, out: &mut Burst, back: &mut Burst) -> Result<(), Error> {
     let mut missing = out.len();
@@ -384,34 +424,7 @@ fn echo(interface: &Interface, core: usize, window: Window, burst: usize) -> Res
     turns(window.end + AFTER_NS, count, &mut turn).map(drop)
 }
 
-/// Turns without a packet, one after the other.
-#[derive(Debug, Default)]
-struct Idle {
-    turns: u32,
-}
-
-impl Idle {
-    /// Does what the mode says when there was nothing: goes on, sleeps, or sleeps after a while. For one queue.
-    #[inline]
-    fn after(&mut self, received: usize, queues: &mut [RxQueue]) -> Result<(), Error> {
-        if received > 0 {
-            self.turns = 0;
-            return Ok(());
-        }
-        let [rx] = queues else { return Ok(()) };
-        self.turns = self.turns.saturating_add(1);
-        match rx.mode() {
-            RxMode::Polling => hint::spin_loop(),
-            RxMode::Adaptive if self.turns < SPIN => hint::spin_loop(),
-            RxMode::Interrupt | RxMode::Adaptive => {
-                rx.wait(Some(NAP))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The link has held, and nothing was dropped.
+/// An error if the link is down or packets were dropped.
 pub(crate) fn check(is_up: bool, dropped: u64) -> Result<(), Error> {
     match (is_up, dropped) {
         (true, 0) => Ok(()),

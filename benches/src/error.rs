@@ -5,31 +5,31 @@ use std::io;
 /// Why a measurement failed, or could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// memif refused or failed.
+    /// The library returned an error.
     #[error(transparent)]
     Memif(#[from] memif_pmd::Error),
     /// A core could not be used.
     #[error(transparent)]
     Core(#[from] memif_os::cpu::CpuError),
-    /// Shared memory for a floor could not be had.
+    /// Shared memory for a floor could not be allocated.
     #[error(transparent)]
     Memory(#[from] memif_os::region_file::RegionError),
-    /// DPDK's testpmd, or huge pages for it.
+    /// DPDK's testpmd failed, or there are not enough huge pages for it.
     #[error(transparent)]
     Peer(#[from] memif_interop::Error),
     /// A file or process could not be used.
     #[error("{what}: {error}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
         /// The kernel's answer.
         error: io::Error,
     },
-    /// What one process said to the other.
-    #[error("what the other process said is no answer: {0}")]
+    /// The output of the other process cannot be parsed.
+    #[error("unexpected output of the other process: {0}")]
     Message(#[from] serde_json::Error),
-    /// A process of ours ended early; it has said why on standard error.
-    #[error("the {0} ended before its time: see its message above")]
+    /// A child process ended early. Its error is on standard error.
+    #[error("the {0} ended too early: see its message above")]
     End(&'static str),
     /// The samples could not be written.
     #[error("cannot write the samples: {0}")]
@@ -37,9 +37,9 @@ pub(crate) enum Error {
     /// A plot could not be drawn.
     #[error("cannot draw {file}: {problem}")]
     Plot {
-        /// Where it should have gone.
+        /// Its file.
         file: String,
-        /// What the drawing library says.
+        /// Error of the drawing library.
         problem: String,
     },
     /// The machine or the command line does not allow it.
@@ -51,7 +51,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// The kernel's answer to what was tried.
+    /// The kernel's answer to an operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |error| Self::Io { what, error }

@@ -1,15 +1,15 @@
-//! What two cores can do at best, with no protocol at all: the floors that figures are held against.
+//! Packets between two cores without any protocol, as fast as a simple loop can move them: the bound of every link.
 //!
-//! [`packets`] moves packets through shared memory with a 16-byte descriptor each, [`ping_pong`] one cache line there and
-//! back. Both between two pinned threads, and both copy or touch exactly what any memif link must.
+//! Each packet has a 16-byte descriptor and is copied at both ends, as on a link; nothing is checked. What a loop may
+//! choose is in [`Knobs`]; [`crate::floor_search`] finds the best setting on this machine.
 
 // The floor is raw memory between two threads: that is the point of it.
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::hint;
 use std::ptr::NonNull;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_utils::CachePadded;
@@ -18,32 +18,57 @@ use memif_os::cpu::pin_current;
 use memif_os::huge_pages::HugePages;
 use memif_os::region_file::RegionFile;
 
+use crate::direction::Direction;
 use crate::error::Error;
+use crate::floor_copy::{Copies, Kernel, Loop, ask_to_read, ask_to_write};
 use crate::pair::{Cores, Timing};
+use crate::ping_pong::joined;
 use crate::presence::Watch;
-use crate::sample::{Measured, median};
+use crate::sample::Measured;
 
-/// Private packets at both ends lie in so many bytes, that stay in the first-level cache, or as many as one packet takes.
-const PRIVATE: usize = 4096;
-/// From one private packet to the next.
-const PRIVATE_STRIDE: usize = 64;
-/// As large as memif's.
+/// Bytes of private packets at both ends: these are in use again and again, and stay in the caches next to the core.
+const PRIVATE: usize = 64 * 1024;
+/// Size of a descriptor, as in memif.
 const DESC: usize = 16;
 
-/// A floor of packets.
-#[derive(Clone, Copy, Debug)]
+/// The task: what a link with these settings does, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Bytes of a packet, up to [`Shape::stride`].
+    /// Bytes of a packet, up to [`Knobs::stride`].
     pub(crate) size: usize,
-    /// Packets from one publication to the next, up to [`Shape::slots`].
+    /// Packets between two publications, up to [`Shape::slots`].
     pub(crate) batch: usize,
-    /// A power of two.
+    /// Descriptors in the ring, a power of two.
     pub(crate) slots: usize,
-    /// Bytes from one buffer to the next.
-    pub(crate) stride: usize,
+    /// S2M: the sender writes the whole descriptor. M2S: the receiver writes where the buffer is, the sender reads that
+    /// and adds the length.
+    pub(crate) direction: Direction,
 }
 
-/// The indices of one direction, each on its own lines.
+/// How the task is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Knobs {
+    /// The copy at both ends.
+    pub(crate) kernel: Kernel,
+    /// Bytes from one buffer to the next.
+    pub(crate) stride: usize,
+    /// Descriptor and payload of a packet in turn, or the payloads of a burst and then its descriptors.
+    pub(crate) in_turn: bool,
+    /// The sender asks for the buffer so many packets ahead, to write it; 0: it does not.
+    pub(crate) ahead_tx: usize,
+    /// The receiver asks for the buffer so many packets ahead, within the burst; 0: it does not.
+    pub(crate) ahead_rx: usize,
+}
+
+impl fmt::Display for Knobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order = if self.in_turn { "in turn" } else { "payloads first" };
+        write!(f, "{}; {order}; stride {}", self.kernel, self.stride)?;
+        write!(f, "; prefetchw {}; rx prefetch {}", self.ahead_tx, self.ahead_rx)
+    }
+}
+
+/// The indices of one direction, each on cache lines of its own.
 #[derive(Debug, Default)]
 struct Indices {
     /// Written by the producer. Release, pairs with the consumer's Acquire: what lies before it has been written.
@@ -57,6 +82,7 @@ struct Indices {
 #[derive(Debug)]
 struct Slots {
     shape: Shape,
+    knobs: Knobs,
     file: RegionFile,
     indices: Indices,
 }
@@ -65,14 +91,19 @@ struct Slots {
 unsafe impl Sync for Slots {}
 
 impl Slots {
-    fn new(shape: Shape) -> Result<Self, Error> {
+    fn new(shape: Shape, knobs: Knobs) -> Result<Self, Error> {
         let fits = shape.slots.is_power_of_two()
             && (1..=shape.slots).contains(&shape.batch)
-            && (1..=shape.stride).contains(&shape.size);
-        let bytes = shape.slots.checked_mul(DESC + shape.stride).filter(|_| fits);
-        let bytes = bytes.ok_or_else(|| Error::Unfit(format!("there is no such floor: {shape:?}")))?;
+            && (1..=knobs.stride).contains(&shape.size)
+            && shape.size <= PRIVATE;
+        let bytes = shape.slots.checked_mul(DESC + knobs.stride);
+        let bytes = bytes.filter(|bytes| fits && u32::try_from(*bytes).is_ok());
+        let bytes =
+            bytes.ok_or_else(|| Error::Unfit(format!("there is no such floor: {shape:?}, {knobs:?}")))?;
         let file = RegionFile::create("memif floor", bytes, HugePages::Off)?;
-        Ok(Self { shape, file, indices: Indices::default() })
+        let slots = Self { shape, knobs, file, indices: Indices::default() };
+        (0..shape.slots).for_each(|slot| slots.post(slot));
+        Ok(slots)
     }
 
     fn index(&self, count: usize) -> usize {
@@ -84,78 +115,198 @@ impl Slots {
         unsafe { self.file.as_ptr().cast::<[u32; 4]>().add(self.index(count)) }
     }
 
-    /// Where the buffers are that descriptors point into.
-    fn buffers(&self) -> NonNull<u8> {
-        // SAFETY: the region is longer than its descriptors.
-        unsafe { self.file.as_ptr().add(DESC * self.index(self.shape.slots - 1) + DESC) }
+    /// The buffer at an offset below `slots * stride`.
+    fn buffer(&self, offset: u32) -> NonNull<u8> {
+        // SAFETY: the region has the descriptors, and so many bytes behind them.
+        unsafe { self.file.as_ptr().add(DESC * self.shape.slots + offset as usize) }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a region of a floor is below 4 GiB: see `new`")]
+    fn offset(&self, count: usize) -> u32 {
+        (self.index(count) * self.knobs.stride) as u32
+    }
+
+    /// The receiver's descriptor of an empty buffer.
+    #[inline(always)]
+    fn post(&self, count: usize) {
+        // SAFETY: the descriptor lies in the region; before the start, or between `tail` and `head` as its consumer sees
+        // them, nobody else is at it.
+        unsafe { self.desc(count).write([0, 0, self.offset(count), 0]) }
+    }
+
+    /// The sender's descriptor of a packet.
+    #[inline(always)]
+    fn describe(&self, count: usize, offset: u32) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below the region's length, which is below 4 GiB"
+        )]
+        let size = self.shape.size as u32;
+        // SAFETY: the descriptor lies in the region; the producer is at it alone until it has moved `head`.
+        unsafe { self.desc(count).write([0, size, offset, 0]) }
+    }
+
+    /// Where the sender may put a packet.
+    #[inline(always)]
+    fn place<const POSTED: bool>(&self, count: usize) -> u32 {
+        if POSTED {
+            // SAFETY: as in `describe`; the consumer wrote it before it moved `tail`, or `new` did.
+            unsafe { self.desc(count).read()[2] }
+        } else {
+            self.offset(count)
+        }
     }
 
     fn stopped(&self) -> bool {
         self.indices.stop.load(Ordering::Relaxed) // orders nothing: a batch more or less
     }
+}
 
-    fn produce(&self) {
-        let Shape { size, batch, slots, stride } = self.shape;
-        let private = vec![7; PRIVATE + size];
+/// Bytes from one private packet to the next.
+const fn private_step(size: usize) -> usize {
+    size.next_multiple_of(64)
+}
+
+/// The sender, until it is stopped.
+struct Produce<'s, const IN_TURN: bool, const POSTED: bool>(&'s Slots);
+
+impl<const IN_TURN: bool, const POSTED: bool> Loop for Produce<'_, IN_TURN, POSTED> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<C: Copies>(self) {
+        let slots = self.0;
+        let (Shape { size, batch, slots: count, .. }, ahead) = (slots.shape, slots.knobs.ahead_tx);
+        let private = vec![7_u8; PRIVATE + size];
+        let step = private_step(size);
         let (mut head, mut tail) = (0, 0);
         loop {
-            while head + batch - tail > slots {
-                tail = self.indices.tail.load(Ordering::Acquire);
-                if self.stopped() {
+            while head + batch - tail > count {
+                tail = slots.indices.tail.load(Ordering::Acquire);
+                if slots.stopped() {
                     return;
                 }
             }
             for i in 0..batch {
-                #[expect(clippy::cast_possible_truncation, reason = "a region of a floor is below 4 GiB")]
-                let desc = [0, size as u32, (self.index(head + i) * stride) as u32, 0];
-                let from = i * PRIVATE_STRIDE % PRIVATE;
-                // SAFETY: at most `slots` behind the consumer's tail, so it is not at this descriptor and this buffer;
-                // both lie in the region, and `private` has `size` bytes from every `from` below PRIVATE.
-                unsafe {
-                    self.desc(head + i).write(desc);
-                    let to = self.buffers().add(desc[2] as usize);
-                    to.copy_from_nonoverlapping(NonNull::from(&private[from..]).cast(), size);
+                if ahead > 0 {
+                    ask_to_write(slots.buffer(slots.offset(head + i + ahead)).as_ptr(), size);
                 }
+                let offset = slots.place::<POSTED>(head + i);
+                if IN_TURN {
+                    slots.describe(head + i, offset);
+                }
+                let from = private.as_ptr().wrapping_add(i * step % PRIVATE);
+                // SAFETY: at most `slots` ahead of the consumer's tail, so it is not at this buffer, which lies in the
+                // region and has `size` bytes; `private` has them from every place below PRIVATE.
+                unsafe { C::copy(slots.buffer(offset).as_ptr(), from, size) };
+            }
+            if !IN_TURN {
+                (head..head + batch).for_each(|at| slots.describe(at, slots.place::<POSTED>(at)));
             }
             head += batch;
-            self.indices.head.store(head, Ordering::Release);
-            if self.stopped() {
+            slots.indices.head.store(head, Ordering::Release);
+            if slots.stopped() {
                 return;
-            }
-        }
-    }
-
-    /// Consumes until the clock says so, or the producer is stopped; returns how many so far.
-    fn consume(&self, tail: &mut usize, private: &mut [u8], until: u64) {
-        let batch = self.shape.batch;
-        let mut head = *tail;
-        while monotonic_ns() < until {
-            // the clock once every few batches
-            for _ in 0..8 {
-                while *tail + batch > head {
-                    head = self.indices.head.load(Ordering::Acquire);
-                    if self.stopped() {
-                        return;
-                    }
-                }
-                for i in 0..batch {
-                    let to = NonNull::from(&mut private[i * PRIVATE_STRIDE % PRIVATE..]).cast();
-                    // SAFETY: before the producer's head, so it has written this descriptor and this buffer and is not
-                    // at them: what it says lies in the region, and `private` has that much room from every `to`.
-                    unsafe {
-                        let [_, size, offset, _] = self.desc(*tail + i).read();
-                        self.buffers().add(offset as usize).copy_to_nonoverlapping(to, size as usize);
-                    }
-                }
-                hint::black_box(&mut *private);
-                *tail += batch;
-                self.indices.tail.store(*tail, Ordering::Release);
             }
         }
     }
 }
 
-/// Ends the other thread when one ends, however it does.
+/// The receiver, until a time of the clock, or until it is stopped.
+struct Consume<'s, 'p, const POSTED: bool> {
+    slots: &'s Slots,
+    place: &'p mut Place,
+    private: &'p mut [u8],
+    until: u64,
+}
+
+/// How far the receiver is.
+#[derive(Debug, Default)]
+struct Place {
+    /// Packets received.
+    tail: usize,
+    /// Packets that the sender knows to be received.
+    published: usize,
+}
+
+impl<const POSTED: bool> Loop for Consume<'_, '_, POSTED> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<C: Copies>(self) {
+        let (slots, place) = (self.slots, self.place);
+        let (batch, quarter) = (slots.shape.batch, slots.shape.slots / 4);
+        let mut head = place.tail;
+        while monotonic_ns() < self.until {
+            // the clock once every few batches
+            for _ in 0..8 {
+                while place.tail + batch > head {
+                    head = slots.indices.head.load(Ordering::Acquire);
+                    if place.tail + batch > head && place.published != place.tail {
+                        place.published = place.tail;
+                        slots.indices.tail.store(place.tail, Ordering::Release);
+                    }
+                    if slots.stopped() {
+                        return;
+                    }
+                }
+                take_batch::<C, POSTED>(slots, place.tail, self.private);
+                hint::black_box(&mut *self.private);
+                place.tail += batch;
+                if place.tail - place.published > quarter {
+                    place.published = place.tail;
+                    slots.indices.tail.store(place.tail, Ordering::Release);
+                }
+            }
+        }
+    }
+}
+
+/// Copies a batch that the sender has published.
+#[inline(always)]
+fn take_batch<C: Copies, const POSTED: bool>(slots: &Slots, tail: usize, private: &mut [u8]) {
+    let (Shape { batch, size, .. }, ahead) = (slots.shape, slots.knobs.ahead_rx);
+    let step = private_step(size);
+    for i in 0..batch {
+        if ahead > 0 && i + ahead < batch {
+            // SAFETY: published by the sender, which is not at it.
+            let [_, _, offset, _] = unsafe { slots.desc(tail + i + ahead).read() };
+            ask_to_read(slots.buffer(offset).as_ptr(), size);
+        }
+        let to = private.as_mut_ptr().wrapping_add(i * step % PRIVATE);
+        // SAFETY: before the producer's head, so it has written this descriptor and this buffer and is not at them: what
+        // it says lies in the region, and `private` has that much room from every place below PRIVATE.
+        unsafe {
+            let [_, size, offset, _] = slots.desc(tail + i).read();
+            C::copy(to, slots.buffer(offset).as_ptr(), size as usize);
+        }
+    }
+    if POSTED {
+        (tail..tail + batch).for_each(|at| slots.post(at));
+    }
+}
+
+impl Slots {
+    fn produce(&self) {
+        let kernel = self.knobs.kernel;
+        match (self.knobs.in_turn, self.shape.direction) {
+            (true, Direction::S2m) => kernel.run(Produce::<true, false>(self)),
+            (false, Direction::S2m) => kernel.run(Produce::<false, false>(self)),
+            (true, Direction::M2s) => kernel.run(Produce::<true, true>(self)),
+            (false, Direction::M2s) => kernel.run(Produce::<false, true>(self)),
+        }
+    }
+
+    fn consume(&self, place: &mut Place, private: &mut [u8], until: u64) {
+        let kernel = self.knobs.kernel;
+        match self.shape.direction {
+            Direction::S2m => kernel.run(Consume::<false> { slots: self, place, private, until }),
+            Direction::M2s => kernel.run(Consume::<true> { slots: self, place, private, until }),
+        }
+    }
+}
+
+/// Stops the other thread when one ends for any reason.
 struct StopAtEnd<'s>(&'s Slots);
 
 impl Drop for StopAtEnd<'_> {
@@ -167,9 +318,9 @@ impl Drop for StopAtEnd<'_> {
 /// Mpps through shared memory between the two cores, both ends copying.
 ///
 /// # Errors
-/// A shape that does not fit together, no memory, or no such core.
-pub(crate) fn packets(shape: Shape, cores: Cores, timing: Timing) -> Result<Measured, Error> {
-    let slots = Slots::new(shape)?;
+/// Shape and knobs are inconsistent, there is no memory, or no such core.
+pub(crate) fn packets(shape: Shape, knobs: Knobs, cores: Cores, timing: Timing) -> Result<Measured, Error> {
+    let slots = Slots::new(shape, knobs)?;
     thread::scope(|scope| {
         let producer = scope.spawn(|| {
             let _stop = StopAtEnd(&slots);
@@ -182,13 +333,13 @@ pub(crate) fn packets(shape: Shape, cores: Cores, timing: Timing) -> Result<Meas
             let _stop = StopAtEnd(&slots);
             pin_current(cores.rx)?;
             let mut private = vec![0; PRIVATE + shape.size];
-            let mut tail = 0;
+            let mut place = Place::default();
             let window = timing.window();
-            slots.consume(&mut tail, &mut private, window.begin);
-            let (watch, start, before) = (Watch::start(cores.rx)?, monotonic_ns(), tail);
-            slots.consume(&mut tail, &mut private, window.end);
+            slots.consume(&mut place, &mut private, window.begin);
+            let (watch, start, before) = (Watch::start(cores.rx)?, monotonic_ns(), place.tail);
+            slots.consume(&mut place, &mut private, window.end);
             let ns = monotonic_ns() - start;
-            Ok((tail - before, ns, watch.end()?.lost))
+            Ok((place.tail - before, ns, watch.end()?.lost))
         });
         let (packets, ns, ours) = joined(consumer)?;
         let theirs = joined(producer)?;
@@ -196,99 +347,68 @@ pub(crate) fn packets(shape: Shape, cores: Cores, timing: Timing) -> Result<Meas
     })
 }
 
-/// Round trips in one of the parts whose median counts.
-const ROUND_TRIPS: u64 = 100;
-/// Parts, and nanoseconds after which there need not be more: cores that are not ours alone take for ever.
-const PARTS: usize = 500;
-const LONGEST_NS: u64 = 200_000_000;
-/// Says that there is no next round trip.
-const END: u64 = u64::MAX;
-
-/// Nanoseconds of a round trip between the two cores, one cache line each way.
-///
-/// # Errors
-/// No such core.
-pub(crate) fn ping_pong(cores: Cores) -> Result<f64, Error> {
-    let (there, back) = (CachePadded::new(AtomicU64::new(0)), CachePadded::new(AtomicU64::new(0)));
-    let both = Barrier::new(2);
-    thread::scope(|scope| {
-        let echo = scope.spawn(|| {
-            let pinned = pin_current(cores.rx);
-            both.wait();
-            send_back(&there, &back);
-            pinned.map_err(Error::from)
-        });
-        let ping = scope.spawn(|| {
-            let pinned = pin_current(cores.tx);
-            both.wait();
-            let ns = round_trips(&there, &back);
-            there.store(END, Ordering::Release);
-            pinned.map(|()| ns).map_err(Error::from)
-        });
-        joined(echo)?;
-        joined(ping)
-    })
-}
-
-// Acquire pairs with the Release of the other's store, both ways: a line with nothing else in it.
-
-fn send_back(there: &AtomicU64, back: &AtomicU64) {
-    let mut seen = 0;
-    while seen != END {
-        let trip = there.load(Ordering::Acquire);
-        if trip != seen {
-            back.store(trip, Ordering::Release);
-            seen = trip;
-        }
-    }
-}
-
-fn round_trips(there: &AtomicU64, back: &AtomicU64) -> f64 {
-    let mut parts = Vec::with_capacity(PARTS);
-    let first = monotonic_ns();
-    let (mut start, mut trip) = (first, 0);
-    while parts.len() < PARTS && (parts.is_empty() || start - first < LONGEST_NS) {
-        for _ in 0..ROUND_TRIPS {
-            trip += 1;
-            there.store(trip, Ordering::Release);
-            while back.load(Ordering::Acquire) != trip {}
-        }
-        let now = monotonic_ns();
-        parts.push((now - start) as f64 / ROUND_TRIPS as f64);
-        start = now;
-    }
-    median(&mut parts)
-}
-
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
-    thread.join().unwrap_or_else(|_| Err(Error::End("thread of a floor")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SHAPE: Shape = Shape { size: 64, batch: 64, slots: 1024, direction: Direction::S2m };
+    const KNOBS: Knobs =
+        Knobs { kernel: Kernel::Memcpy, stride: 2048, in_turn: true, ahead_tx: 0, ahead_rx: 0 };
+
     #[test]
-    fn a_floor_that_does_not_fit_together_is_refused() {
-        let good = Shape { size: 64, batch: 64, slots: 1024, stride: 2048 };
-        assert!(Slots::new(good).is_ok());
+    fn inconsistent_shapes_are_rejected() {
+        assert!(Slots::new(SHAPE, KNOBS).is_ok());
         for bad in [
-            Shape { size: 2049, ..good },
-            Shape { size: 0, ..good },
-            Shape { batch: 0, ..good },
-            Shape { batch: 2048, ..good },
-            Shape { slots: 1000, ..good },
+            Shape { size: 2049, ..SHAPE },
+            Shape { size: 0, ..SHAPE },
+            Shape { batch: 0, ..SHAPE },
+            Shape { batch: 2048, ..SHAPE },
+            Shape { slots: 1000, ..SHAPE },
         ] {
-            assert!(Slots::new(bad).is_err(), "{bad:?}");
+            assert!(Slots::new(bad, KNOBS).is_err(), "{bad:?}");
         }
+        assert!(Slots::new(SHAPE, Knobs { stride: 1 << 23, ..KNOBS }).is_err());
     }
 
     #[test]
     fn every_buffer_lies_in_the_region() {
-        let slots = Slots::new(Shape { size: 64, batch: 4, slots: 8, stride: 192 }).unwrap();
+        let shape = Shape { batch: 4, slots: 8, ..SHAPE };
+        let slots = Slots::new(shape, Knobs { stride: 192, ..KNOBS }).unwrap();
         let base = slots.file.as_ptr().as_ptr() as usize;
         assert_eq!(slots.desc(15).as_ptr() as usize - base, 7 * DESC);
-        assert_eq!(slots.buffers().as_ptr() as usize - base, 8 * DESC);
+        assert_eq!(slots.buffer(slots.offset(15)).as_ptr() as usize - base, 8 * DESC + 7 * 192);
         assert!(8 * DESC + 8 * 192 <= slots.file.len());
+    }
+
+    #[test]
+    fn packets_arrive_in_both_directions_with_every_knob() {
+        for direction in Direction::BOTH {
+            for kernel in Kernel::available() {
+                for (in_turn, ahead) in [(true, 0), (false, 4)] {
+                    let shape = Shape { size: 100, batch: 4, slots: 8, direction };
+                    let knobs = Knobs { kernel, stride: 128, in_turn, ahead_tx: ahead, ahead_rx: ahead / 2 };
+                    assert_eq!(one_ring_full(shape, knobs), vec![7; 100], "{direction} {knobs}");
+                }
+            }
+        }
+    }
+
+    /// The first private packet of a receiver that took what a sender sent until the ring was full.
+    fn one_ring_full(shape: Shape, knobs: Knobs) -> Vec<u8> {
+        let slots = Slots::new(shape, knobs).unwrap();
+        let mut private = vec![0; PRIVATE + shape.size];
+        let mut place = Place::default();
+        thread::scope(|scope| {
+            scope.spawn(|| slots.produce());
+            while slots.indices.head.load(Ordering::Acquire) < shape.slots {
+                thread::yield_now();
+            }
+            let _stop = StopAtEnd(&slots);
+            while place.tail == 0 {
+                slots.consume(&mut place, &mut private, monotonic_ns() + 1_000_000);
+            }
+        });
+        private.truncate(shape.size);
+        private
     }
 }

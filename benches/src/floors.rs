@@ -1,10 +1,12 @@
-//! `memif-bench floors`: what the machine can do, with no memif at all.
+//! `memif-bench floors`: what the machine can do without memif.
 
 use clap::Args;
 
 use crate::bench::{Bench, Options};
+use crate::direction::Direction;
 use crate::error::Error;
-use crate::floor;
+use crate::floor_search::{BATCH, Layout, SLOTS};
+use crate::ping_pong::ping_pong;
 use crate::report::Report;
 use crate::sample::{Measured, Row};
 
@@ -14,9 +16,9 @@ pub(crate) struct Floors {
     /// Bytes of a packet
     #[arg(long, value_delimiter = ',', default_value = "64,256,1514", value_parser = clap::value_parser!(u16).range(1..))]
     size: Vec<u16>,
-    /// Bytes from one packet buffer to the next; those too small for a packet are left out
-    #[arg(long, value_delimiter = ',', default_value = "2048,2112,2176")]
-    stride: Vec<u16>,
+    /// Direction of packets
+    #[arg(long, value_delimiter = ',', default_value = "s2m,m2s")]
+    direction: Vec<Direction>,
     #[command(flatten)]
     options: Options,
 }
@@ -24,26 +26,34 @@ pub(crate) struct Floors {
 /// Measures and reports.
 ///
 /// # Errors
-/// A floor cannot be measured, or nothing be written.
+/// A floor cannot be measured, or the report cannot be written.
 pub(crate) fn floors(args: &Floors) -> Result<(), Error> {
     let bench = Bench::new(&args.options)?;
-    let pairs = args.size.iter().flat_map(|size| args.stride.iter().map(move |stride| (*size, *stride)));
-    let mut rows: Vec<_> = pairs
-        .filter(|(size, stride)| size <= stride)
-        .map(|(size, stride)| Row {
-            cells: vec!["packets, Mpps".into(), size.to_string(), stride.to_string()],
-            take: bench.floor(size.into(), stride.into()),
-        })
-        .collect();
-    rows.push(Row {
-        cells: vec!["ping-pong, ns".into(), "-".into(), "-".into()],
-        take: Box::new(|| Ok(Measured { values: vec![floor::ping_pong(bench.cores)?], lost: 0.0 })),
-    });
+    let mut rows = vec![Row {
+        cells: ["ping-pong, ns", "-", "-", "-", "-"].map(str::to_owned).into(),
+        take: Box::new(|| Ok(Measured { values: vec![ping_pong(bench.cores)?], lost: 0.0 })),
+    }];
+    for size in &args.size {
+        for direction in &args.direction {
+            for (layout, name) in [(Layout::Packed, "packed"), (Layout::Fixed, "fixed")] {
+                let floor = bench.floor((*size).into(), *direction, layout)?;
+                let cells = ["packets, Mpps".into(), size.to_string(), direction.to_string(), name.into()];
+                rows.push(Row {
+                    cells: cells.into_iter().chain([floor.knobs.to_string()]).collect(),
+                    take: bench.take_floor(floor),
+                });
+            }
+        }
+    }
     let run = bench.take(&rows)?;
     let report = Report {
         name: "floors",
-        settings: format!("{}; burst 64, 1024 buffers, a descriptor of 16 bytes a packet", bench.settings()),
-        columns: &["floor", "size", "stride"],
+        settings: format!(
+            "{}; burst {BATCH}, ring {SLOTS}, a descriptor of 16 bytes a packet, nothing validated; knobs: the best setting, \
+             searched before the rounds",
+            bench.settings()
+        ),
+        columns: &["floor", "size", "dir", "layout", "knobs"],
         values: &["median"],
         rows: &rows,
         run: &run,

@@ -1,7 +1,7 @@
-//! `memif-bench forward`: what passing a packet on between two interfaces costs, copied and in place.
+//! `memif-bench forward`: the cost of forwarding a packet between two interfaces, with and without a copy.
 //!
-//! The forwarder has a core of its own. Who makes the packets and who counts them share the other, so that
-//! two cores are enough; the figure is the time that the forwarder itself takes for a packet, rather than what gets through.
+//! The forwarder has a core of its own. Generator and receiver share the other one, so that two cores suffice; the figure is
+//! the time that the forwarder takes for a packet, not the throughput.
 
 use clap::Args;
 
@@ -29,7 +29,7 @@ const VALUES: [&str; 2] = ["ns a packet", "Mpps"];
 /// Measures and reports.
 ///
 /// # Errors
-/// A row cannot be measured, or nothing be written.
+/// A row cannot be measured, or the report cannot be written.
 pub(crate) fn forward(args: &Forward) -> Result<(), Error> {
     let bench = Bench::new(&args.options)?;
     let ways = [false, true].iter().flat_map(|in_place| args.size.iter().map(move |size| (*in_place, *size)));

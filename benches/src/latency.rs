@@ -1,4 +1,4 @@
-//! `memif-bench latency`: round trips between two processes, and what waking up costs.
+//! `memif-bench latency`: round trips between two processes, and the cost of waking up.
 
 use std::slice;
 use std::thread;
@@ -13,9 +13,9 @@ use memif_pmd::Role;
 use crate::bench::{Bench, Options};
 use crate::ends::{Found, Work};
 use crate::error::Error;
-use crate::floor;
 use crate::histogram;
 use crate::pair::Window;
+use crate::ping_pong::ping_pong;
 use crate::presence::Watch;
 use crate::report::{Limit, Report, Target};
 use crate::sample::{Measured, Ratio, Row};
@@ -23,26 +23,26 @@ use crate::sample::{Measured, Ratio, Row};
 /// `memif-bench latency`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Latency {
-    /// Packets on their way at once, in the rows under load
+    /// Number of packets under way in the rows under load
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(2..=512))]
     in_flight: u16,
     #[command(flatten)]
     options: Options,
 }
 
-/// Between two pings of an idle link: longer than an adaptive receiver looks before it sleeps.
+/// Time between two round trips on an idle link: longer than an adaptive receiver polls before it sleeps.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How the receivers learn of packets, as a port says it.
+/// Receive modes, as words of a port.
 const MODES: [&str; 3] = ["poll", "interrupt", "adaptive"];
 const COLUMNS: [&str; 3] = ["round trip", "rx", "load"];
-const VALUES: [&str; 6] = ["p50 ns", "p90", "p99", "p99.9", "longest", "echo cpu %"];
+const VALUES: [&str; 7] = ["p50 ns", "p90", "p99", "p99.9", "p99.99", "longest", "echo cpu %"];
 
-/// Rows before those of memif, by their places.
+/// Indices of the rows before those of memif.
 const PING_PONG: usize = 0;
 const BELL: usize = 1;
 const IDLE_BELL: usize = 2;
 const FIRST: usize = 3;
-/// Rows of memif for each mode, by their places.
+/// Indices of memif's rows within each mode.
 const ONE: usize = 0;
 const IDLE: usize = 1;
 const REST: usize = 3;
@@ -51,7 +51,7 @@ const EACH: usize = 4;
 /// Measures and reports.
 ///
 /// # Errors
-/// A row cannot be measured, or nothing be written.
+/// A row cannot be measured, or the report cannot be written.
 pub(crate) fn latency(args: &Latency) -> Result<(), Error> {
     let bench = Bench::new(&args.options)?;
     let rows = rows(&bench, args.in_flight.into());
@@ -88,7 +88,7 @@ fn rows(bench: &Bench, in_flight: usize) -> Vec<Row<'_>> {
             cells: cells("one cache line", "poll", "1"),
             take: Box::new(|| {
                 let rest = [f64::NAN; VALUES.len() - 1];
-                Ok(Measured { values: [&[floor::ping_pong(bench.cores)?][..], &rest].concat(), lost: 0.0 })
+                Ok(Measured { values: [&[ping_pong(bench.cores)?][..], &rest].concat(), lost: 0.0 })
             }),
         },
         Row { cells: cells("eventfd, epoll", "-", "1"), take: Box::new(bell(Duration::ZERO)) },
@@ -115,7 +115,7 @@ fn rows(bench: &Bench, in_flight: usize) -> Vec<Row<'_>> {
 }
 
 fn measured(ping: &Found, echo: &Found) -> Measured {
-    let round_trips = ping.round_trips.unwrap_or([f64::NAN; 5]);
+    let round_trips = ping.latencies.clone().unwrap_or_else(|| vec![f64::NAN; histogram::ROUND_TRIP.len()]);
     Measured { values: [&round_trips[..], &[echo.ran * 100.0]].concat(), lost: ping.lost.max(echo.lost) }
 }
 
@@ -126,7 +126,7 @@ fn targets(report: &Report<'_>) -> Vec<Target> {
         let value = summary.medians.get(at).copied()?;
         Some(Ratio { value, disturbed: summary.disturbed > 0 })
     };
-    let [p50, p99, cpu] = [0, 2, 5];
+    let [p50, p99, cpu] = [0, 2, 6];
     let polling = row(0, ONE);
     let tail = value(polling, p99).zip(value(polling, p50));
     let tail = tail.map(|(p99, p50)| Ratio { value: p99.value / p50.value, ..p99 });
@@ -142,7 +142,7 @@ fn targets(report: &Report<'_>) -> Vec<Target> {
     ]
 }
 
-/// Round trips of an eventfd each way, both ends asleep in epoll between them: what the kernel takes for waking up.
+/// Round trips over two eventfds, with both ends asleep in epoll in between: the kernel's cost of waking up.
 fn ring_round(bench: &Bench, pause: Duration) -> Result<Measured, Error> {
     let eventfd = || EventFd::new().map_err(Error::io("cannot make an eventfd"));
     let (there, back) = (eventfd()?, eventfd()?);
@@ -172,7 +172,7 @@ fn ring_round(bench: &Bench, pause: Duration) -> Result<Measured, Error> {
     })
 }
 
-fn rings(bell: &Bell<'_>, window: Window, pause: Duration) -> Result<[f64; 5], Error> {
+fn rings(bell: &Bell<'_>, window: Window, pause: Duration) -> Result<Vec<f64>, Error> {
     let mut round_trips = histogram::new()?;
     while monotonic_ns() < window.end {
         if !pause.is_zero() {
@@ -185,7 +185,7 @@ fn rings(bell: &Bell<'_>, window: Window, pause: Duration) -> Result<[f64; 5], E
             round_trips.saturating_record(monotonic_ns() - start);
         }
     }
-    Ok(histogram::quantiles(&round_trips))
+    Ok(histogram::quantiles(&round_trips, &histogram::ROUND_TRIP))
 }
 
 /// One end of a pair of eventfds.
@@ -202,7 +202,7 @@ impl<'e> Bell<'e> {
         Ok(Self { ours, theirs, epoll })
     }
 
-    /// Sleeps until it rings, or for a tenth of a second if it does not.
+    /// Sleeps until the eventfd is signalled, for up to a tenth of a second.
     fn wait(&self) -> Result<(), Error> {
         let mut event = Event::NONE;
         let waited = self.epoll.wait(slice::from_mut(&mut event), Some(Duration::from_millis(100)));

@@ -1,12 +1,13 @@
-//! Two ends of a link as two processes of this program, each on its core.
+//! The two ends of a link as two processes of this program, each on a core of its own.
 //!
-//! An end is told what to do as JSON on its command line, opens its interface, waits for the link, and gets a window of
-//! the clock that both share. What it found goes back as JSON. Each sample has processes of its own, so that memory lies
-//! elsewhere each time, as it does for users.
+//! An end gets its configuration as JSON on its command line, opens its interface, waits for the link, and gets a window
+//! of the clock that both share. It returns its result as JSON. Each sample has new processes, so that memory has other
+//! addresses each time, as it does for users.
 
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -18,29 +19,29 @@ use tempfile::TempDir;
 use crate::ends::{Found, Work};
 use crate::error::Error;
 
-/// From telling both ends the window to its warm-up, for the slower of them to read it.
+/// Time from sending the window to both ends until its warm-up, so that both have read it.
 const NOTICE: Duration = Duration::from_millis(2);
 
-/// Where the ends run.
+/// Cores of the ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
-    /// Of the one that sends.
+    /// Core of the sender.
     pub(crate) tx: usize,
-    /// Of the one that receives.
+    /// Core of the receiver.
     pub(crate) rx: usize,
 }
 
-/// How long a sample takes.
+/// Times of a sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
-    /// Packets run and nobody counts.
+    /// Warm-up, in which packets do not count.
     pub(crate) warm_up: Duration,
-    /// Packets count.
+    /// Measurement, in which packets count.
     pub(crate) time: Duration,
 }
 
 impl Timing {
-    /// The window that begins after the warm-up from now.
+    /// The window after a warm-up that begins now.
     pub(crate) fn window(&self) -> Window {
         let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         let begin = monotonic_ns() + ns(NOTICE) + ns(self.warm_up);
@@ -48,32 +49,32 @@ impl Timing {
     }
 }
 
-/// When to count, in nanoseconds of the monotonic clock.
+/// When packets count, in nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
-    /// Count from here,
+    /// Begin.
     pub(crate) begin: u64,
-    /// to here.
+    /// End.
     pub(crate) end: u64,
 }
 
-/// What an end shall be and do.
+/// Configuration of an end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct End {
     /// Its interfaces, as port texts: two to forward between, one otherwise.
     pub(crate) ports: Vec<String>,
     /// The core of its data thread.
     pub(crate) core: usize,
-    /// What it does.
+    /// Its work.
     pub(crate) work: Work,
 }
 
-/// An end says this once its interfaces are open: a master can be connected to.
+/// Printed by an end when its interfaces are open.
 pub(crate) const OPEN: &str = "open";
-/// An end says this once they have links.
+/// Printed by an end when its interfaces have links.
 pub(crate) const UP: &str = "up";
 
-/// Sockets for one link after the other.
+/// Sockets for successive links.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     folder: TempDir,
@@ -81,7 +82,7 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// In a folder of their own, which goes with them.
+    /// In a temporary directory, which is removed on drop.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -90,14 +91,19 @@ impl Sockets {
         Ok(Self { folder: folder.map_err(Error::io("cannot make a temporary folder"))?, used: Cell::new(0) })
     }
 
-    /// One that nobody has used yet.
+    /// Their directory.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// An unused one.
     pub(crate) fn next(&self) -> String {
         self.used.set(self.used.get() + 1);
         self.folder.path().join(format!("{}.sock", self.used.get())).display().to_string()
     }
 }
 
-/// A running end; killed when dropped.
+/// A running end; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: &'static str,
@@ -133,12 +139,12 @@ impl Process {
     /// Waits until it has a link.
     ///
     /// # Errors
-    /// It gave up.
+    /// It has no link in time.
     pub(crate) fn up(&mut self) -> Result<(), Error> {
         self.says(UP)
     }
 
-    /// Tells it when to count.
+    /// Sends it the window.
     ///
     /// # Errors
     /// It has ended.
@@ -147,10 +153,10 @@ impl Process {
         writeln!(self.input, "{text}").map_err(|_| Error::End(self.name))
     }
 
-    /// Waits for what it found.
+    /// Waits for its result.
     ///
     /// # Errors
-    /// It has found nothing.
+    /// It has no result.
     pub(crate) fn found(&mut self) -> Result<Found, Error> {
         Ok(serde_json::from_str(&self.line()?)?)
     }
@@ -159,7 +165,7 @@ impl Process {
         if self.line()? == word { Ok(()) } else { Err(Error::End(self.name)) }
     }
 
-    /// The next line. Each step of an end has its time limit, so there is one, or the end of the file.
+    /// The next line of its output. Each step of an end has a time limit, so there is one, or the end of the output.
     fn line(&mut self) -> Result<String, Error> {
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(Error::io(format!("cannot read from the {}", self.name)))?;
@@ -178,7 +184,7 @@ impl Drop for Process {
     }
 }
 
-/// What both ends found in one window.
+/// Results of both ends in one window.
 ///
 /// # Errors
 /// An end fails, or there is no link.

@@ -1,4 +1,4 @@
-//! Whether a pinned thread really had its core: a measurement during which it did not is worth nothing.
+//! Whether a pinned thread really had its core. Otherwise a measurement is worthless.
 
 use std::fs;
 
@@ -6,44 +6,44 @@ use memif_os::clock::monotonic_ns;
 
 use crate::error::Error;
 
-/// A tick of `/proc/stat` in nanoseconds: `USER_HZ` is 100 on every Linux of today.
+/// A tick of `/proc/stat` in nanoseconds: `USER_HZ` is 100 on Linux.
 const TICK_NS: u64 = 10_000_000;
 
-/// What the kernel says about a thread and its core at one time.
+/// The kernel's counters of a thread and its core at one time.
 #[derive(Clone, Copy, Debug)]
 struct Look {
     at: u64,
     /// Nanoseconds on a core.
     ran: u64,
-    /// Nanoseconds ready to run without a core: somebody else had it.
+    /// Nanoseconds ready to run without a core.
     waited: u64,
-    /// Nanoseconds that the hypervisor ran something else on the core.
+    /// Nanoseconds in which the hypervisor ran something else on the core.
     stolen: u64,
 }
 
-/// Watches a thread, which is pinned to a core, for some time.
+/// Watches a pinned thread for some time.
 ///
-/// That a thread waited while ready counts exactly what involuntary switches only hint at, and sees through a thread
-/// that sleeps of its own will. What the hypervisor takes does not show there; it is in the core's steal time.
+/// Waiting while ready measures exactly what involuntary switches only indicate, and does not include voluntary sleep. Time
+/// taken by the hypervisor is not in it, but in the core's steal time.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    /// The thread's folder below `/proc`.
+    /// The thread's directory below `/proc`.
     thread: String,
     core: usize,
     start: Look,
 }
 
-/// What came of watching, as shares of the time, 0 to 1.
+/// Result of watching, as shares of the time, 0 to 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presence {
-    /// Without the core although ready.
+    /// Ready to run, but without the core.
     pub(crate) lost: f64,
     /// On the core.
     pub(crate) ran: f64,
 }
 
 impl Watch {
-    /// The calling thread from now on.
+    /// Watches the calling thread from now on.
     ///
     /// # Errors
     /// The kernel keeps no scheduler figures.
@@ -51,20 +51,21 @@ impl Watch {
         Self::of("thread-self".into(), core)
     }
 
-    /// The thread of process `pid` that has this name, from now on.
+    /// Watches the thread of process `pid` whose name ends with one of these from now on.
     ///
     /// # Errors
     /// There is none, or the kernel keeps no scheduler figures.
-    pub(crate) fn named(pid: u32, name: &str, core: usize) -> Result<Self, Error> {
+    pub(crate) fn named(pid: u32, ends: &[&str], core: usize) -> Result<Self, Error> {
         let tasks = format!("/proc/{pid}/task");
         let entries = fs::read_dir(&tasks).map_err(Error::io(format!("cannot read {tasks}")))?;
         let is_it = |task: &str| {
             fs::read_to_string(format!("{tasks}/{task}/comm"))
-                .is_ok_and(|comm| comm.trim_end().ends_with(name))
+                .is_ok_and(|comm| ends.iter().any(|end| comm.trim_end().ends_with(end)))
         };
         let mut numbers = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let task = numbers.find(|task| is_it(task));
-        let task = task.ok_or_else(|| Error::Unfit(format!("process {pid} has no thread {name}")))?;
+        let task =
+            task.ok_or_else(|| Error::Unfit(format!("process {pid} has no thread {}", ends.join(" or "))))?;
         Self::of(format!("{pid}/task/{task}"), core)
     }
 
@@ -73,7 +74,7 @@ impl Watch {
         Ok(Self { thread, core, start })
     }
 
-    /// Until now.
+    /// The result until now.
     ///
     /// # Errors
     /// The kernel keeps no scheduler figures.
@@ -108,7 +109,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn steal_is_found_by_core() {
+    fn steal_time_is_found_by_core() {
         let stat = "cpu  9 9 9 9 9 9 9 99 0 0\ncpu1 1 2 3 4 5 6 7 8 0 0\ncpu10 1 2 3 4 5 6 7 18 0 0\n";
         assert_eq!(stolen_ticks(stat, 1), 8);
         assert_eq!(stolen_ticks(stat, 10), 18);
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_neither_runs_nor_waits_for_its_core() {
+    fn a_sleeping_thread_neither_runs_nor_waits() {
         let watch = Watch::start(0).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let presence = watch.end().unwrap();
@@ -135,8 +136,8 @@ mod tests {
         });
         started.recv().unwrap();
         let pid = std::process::id();
-        assert!(Watch::named(pid, "watched", 0).unwrap().end().is_ok());
-        assert!(Watch::named(pid, "nobody", 0).unwrap_err().to_string().contains("nobody"));
+        assert!(Watch::named(pid, &["else", "watched"], 0).unwrap().end().is_ok());
+        assert!(Watch::named(pid, &["nobody"], 0).unwrap_err().to_string().contains("nobody"));
         drop(end);
         thread.unwrap().join().unwrap();
     }

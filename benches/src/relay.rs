@@ -1,7 +1,7 @@
-//! The ends of a forwarder test: one process passes packets on between two interfaces, the other makes and counts them.
+//! The ends of a forwarder test: one process forwards packets between two interfaces, the other one sends and receives them.
 
 use memif_os::clock::monotonic_ns;
-use memif_pmd::{Burst, HugePages, Interface, InterfaceBuilder, Memif, PacketMemory, Port};
+use memif_pmd::{Burst, HugePages, Interface, InterfaceBuilder, Memif, Port};
 
 use crate::ends::{Found, TURNS, Work, check, measured, receive_in_place, send_in_place};
 use crate::error::Error;
@@ -9,16 +9,17 @@ use crate::pair::{End, Window};
 
 /// Bytes of a buffer.
 const BUFFER: u32 = 2048;
-/// Buffers of two interfaces with a ring of 1024 each way, twice over.
+/// Twice the buffers of two interfaces with a ring of 1024 each way.
 const BUFFERS: u32 = 2 * 2 * 2 * 1024;
 
 /// Opens an end's interfaces; those of a forwarder in place share packet memory.
 ///
 /// # Errors
-/// A port that is none, or memory that is not to be had.
+/// A port cannot be parsed or opened, or there is no memory.
 pub(crate) fn open(memif: &Memif, end: &End) -> Result<Vec<Interface>, Error> {
     let in_place = matches!(end.work, Work::Forward { in_place: true, .. });
-    let memory = || PacketMemory::new(memif, BUFFERS, BUFFER, HugePages::Off);
+    let memory =
+        || memif.packet_memory().buffers(BUFFERS).buffer_size(BUFFER).huge_pages(HugePages::Off).allocate();
     let memory = in_place.then(memory).transpose()?;
     let interfaces = end.ports.iter().map(|port| {
         let builder = port.parse::<Port>()?.interface(memif);
@@ -28,8 +29,8 @@ pub(crate) fn open(memif: &Memif, end: &End) -> Result<Vec<Interface>, Error> {
     interfaces.collect()
 }
 
-/// Makes packets for one interface and counts those that arrive on the other, on one core. Both in place: what is measured
-/// is the forwarder between them.
+/// Sends packets on one interface and counts those that arrive on the other, on one core, both in place: only the forwarder
+/// between them is measured.
 ///
 /// # Errors
 /// A link was lost, or packets were.
@@ -49,7 +50,7 @@ pub(crate) fn circulate(
     Ok(found)
 }
 
-/// Passes packets on, and adds up the time of the turns that did.
+/// Forwards packets, and adds up the time of the turns that did.
 ///
 /// # Errors
 /// The interfaces share no packet memory although they should.

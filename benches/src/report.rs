@@ -1,31 +1,34 @@
-//! What is handed over: a table for people, and samples and plots in a folder for everything else.
+//! Output of a run: a table, and a directory with samples and plots.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+
+use clap::Args;
 
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::plot::{self, Plot};
+use crate::record::continued;
 use crate::sample::{LOST_LIMIT, Measured, PING_LIMIT, Ratio, Row, Run};
 
-/// Something that ought to hold, and what came of it.
+/// A target, and the figure that was measured.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// What is compared with what.
+    /// What is compared.
     pub(crate) what: String,
     /// The figure, if both were measured.
     pub(crate) got: Option<Ratio>,
-    /// Where it is reached.
+    /// The limit.
     pub(crate) limit: Limit,
 }
 
-/// Where a target is reached.
+/// Limit of a target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Limit {
-    /// From here upwards.
+    /// At least.
     AtLeast(f64),
-    /// Up to here.
+    /// At most.
     AtMost(f64),
 }
 
@@ -45,41 +48,54 @@ impl fmt::Display for Target {
     }
 }
 
-/// A run, and the words for it.
+/// Where the output goes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Out {
+    /// Directory for samples and plots
+    #[arg(long = "out", value_name = "FOLDER", default_value = "target/bench")]
+    pub(crate) folder: PathBuf,
+    /// Add the rounds to those in the directory rather than replacing them; no plots
+    #[arg(long)]
+    pub(crate) append: bool,
+}
+
+/// A run and its labels.
 pub(crate) struct Report<'r> {
-    /// The command's name: also that of its files.
+    /// Name of the command and of its files.
     pub(crate) name: &'static str,
-    /// How it was measured.
+    /// The settings.
     pub(crate) settings: String,
-    /// Heads of the cells of each row.
+    /// Headings of the cells of each row.
     pub(crate) columns: &'r [&'static str],
     /// Names of the figures, with units; the main one first.
     pub(crate) values: &'r [&'static str],
     /// What was measured.
     pub(crate) rows: &'r [Row<'r>],
-    /// What came of it.
+    /// The result.
     pub(crate) run: &'r Run,
-    /// Heads of further figures, and what they are for each row.
+    /// Headings of further figures, and the figures for each row.
     pub(crate) ratios: Vec<(&'static str, Vec<Option<Ratio>>)>,
-    /// What ought to hold.
+    /// The targets.
     pub(crate) targets: Vec<Target>,
 }
 
 impl Report<'_> {
-    /// Prints the table, and writes samples and plots into `folder`.
+    /// Prints the table, and writes samples and plots.
     ///
     /// # Errors
     /// The files cannot be written.
-    pub(crate) fn publish(&self, folder: &Path, plots: &[Plot]) -> Result<(), Error> {
-        println!("memif-bench {}\n{}", self.name, Machine::read());
+    pub(crate) fn publish(&self, out: &Out, plots: &[Plot]) -> Result<(), Error> {
+        let Out { folder, append } = out;
+        let machine = Machine::read();
+        println!("memif-bench {}\n{machine}", self.name);
         println!("settings  {}", self.settings);
-        println!("{}\n\n{}\n", self.calm(), self.table());
+        println!("{}\n\n{}\n", self.calm(), self.table(machine.ticks_mhz()));
         self.targets.iter().for_each(|target| println!("{target}"));
         fs::create_dir_all(folder).map_err(Error::io(format!("cannot make folder {}", folder.display())))?;
         let samples = folder.join(format!("{}.csv", self.name));
-        self.write_samples(&samples)?;
+        self.write_samples(&samples, *append)?;
         println!("samples   {}", samples.display());
-        for plot in plots {
+        for plot in plots.iter().filter(|_| !append) {
             let file: PathBuf = folder.join(format!("{}-{}.svg", self.name, plot.name));
             plot::draw(plot, &file)?;
             println!("plot      {}", file.display());
@@ -87,7 +103,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// How calm the machine was.
+    /// How undisturbed the machine was.
     fn calm(&self) -> String {
         let run = self.run;
         let pings = run.rounds.iter().map(|round| format!("{:.0}", round.ping.0.max(round.ping.1)));
@@ -104,9 +120,10 @@ impl Report<'_> {
         )
     }
 
-    fn table(&self) -> String {
+    /// `ticks`: of the time-stamp counter in a microsecond.
+    fn table(&self, ticks: f64) -> String {
         let mut lines = vec![self.head()];
-        lines.extend((0..self.rows.len()).map(|row| self.line(row)));
+        lines.extend((0..self.rows.len()).map(|row| self.line(row, ticks)));
         let columns = lines.first().map_or(0, Vec::len);
         let width = |at: usize| lines.iter().filter_map(|line| Some(line.get(at)?.len())).max().unwrap_or(0);
         let widths: Vec<_> = (0..columns).map(width).collect();
@@ -119,15 +136,27 @@ impl Report<'_> {
 
     fn head(&self) -> Vec<String> {
         let names = self.columns.iter().chain(self.values).map(|name| (*name).to_owned());
-        let rest = ["min", "max"].into_iter().chain(self.ratios.iter().map(|(name, _)| *name)).chain(["n"]);
+        let ticks = self.is_rate().then_some("ticks a packet");
+        let rest = ["min", "max"]
+            .into_iter()
+            .chain(ticks)
+            .chain(self.ratios.iter().map(|(name, _)| *name))
+            .chain(["n"]);
         names.chain(rest.map(str::to_owned)).collect()
     }
 
-    fn line(&self, row: usize) -> Vec<String> {
+    /// Whether the main figure is a rate: then the table also has the time of a packet.
+    fn is_rate(&self) -> bool {
+        self.values.first() == Some(&"Mpps")
+    }
+
+    fn line(&self, row: usize, ticks: f64) -> Vec<String> {
         let mut line = self.rows.get(row).map(|row| row.cells.clone()).unwrap_or_default();
         let Some(summary) = self.run.summary(row) else { return line };
         line.extend(summary.medians.iter().map(|value| figure(*value)));
         line.extend([figure(summary.range.0), figure(summary.range.1)]);
+        let main = summary.medians.first().filter(|_| self.is_rate());
+        line.extend(main.map(|mpps| format!("{:.0}", ticks / mpps)));
         let ratio = |column: &[Option<Ratio>]| column.get(row).copied().flatten();
         let ratios = self.ratios.iter().map(|(_, column)| ratio(column));
         line.extend(ratios.map(|ratio| {
@@ -138,18 +167,25 @@ impl Report<'_> {
         line
     }
 
-    /// Every sample, also those that were rejected.
-    fn write_samples(&self, file: &Path) -> Result<(), Error> {
-        let mut writer = csv::Writer::from_path(file)?;
+    /// Writes every sample, including rejected ones.
+    fn write_samples(&self, file: &Path, append: bool) -> Result<(), Error> {
         let fixed = ["round", "ping_before_ns", "ping_after_ns", "round_counts", "kept", "lost_share"];
-        writer.write_record(fixed.iter().chain(self.columns).chain(self.values))?;
+        let heads: Vec<_> =
+            fixed.iter().chain(self.columns).chain(self.values).map(ToString::to_string).collect();
+        let (is_new, rounds) = if append { continued(file, &heads)? } else { (true, 0) };
+        let opened = OpenOptions::new().create(true).write(true).append(!is_new).truncate(is_new).open(file);
+        let opened = opened.map_err(Error::io(format!("cannot write {}", file.display())))?;
+        let mut writer = csv::Writer::from_writer(opened);
+        if is_new {
+            writer.write_record(&heads)?;
+        }
         for (number, round) in self.run.rounds.iter().enumerate() {
             let kept = round.kept.iter().enumerate().map(|(row, sample)| (row, sample, true));
             let rejected = round.rejected.iter().map(|(row, sample)| (*row, sample, false));
             for (row, sample, kept) in kept.chain(rejected) {
                 let Measured { values, lost } = sample;
                 let mut record = vec![
-                    (number + 1).to_string(),
+                    (rounds + number + 1).to_string(),
                     format!("{:.1}", round.ping.0),
                     format!("{:.1}", round.ping.1),
                     self.run.counts(round).to_string(),
@@ -202,13 +238,13 @@ mod tests {
     #[test]
     fn the_table_is_aligned() {
         with_report(|report| {
-            let table = report.table();
+            let table = report.table(2000.0);
             let lines: Vec<_> = table.lines().collect();
             assert_eq!(lines.len(), 3);
             assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{table}");
             assert_eq!(
                 lines[1].split_whitespace().collect::<Vec<_>>(),
-                ["64", "S2M", "123", "5.68", "123", "123", "0.80", "2"]
+                ["64", "S2M", "123", "5.68", "123", "123", "16", "0.80", "2"]
             );
             assert!(lines[2].contains(" - "), "{table}");
         });
@@ -217,7 +253,9 @@ mod tests {
     #[test]
     fn every_sample_is_a_record() {
         let folder = tempfile::tempdir().unwrap();
-        with_report(|report| report.publish(folder.path(), &[]).unwrap());
+        with_report(|report| {
+            report.publish(&Out { folder: folder.path().into(), append: false }, &[]).unwrap();
+        });
         let mut reader = csv::Reader::from_path(folder.path().join("test.csv")).unwrap();
         assert_eq!(reader.headers().unwrap().get(7), Some("dir"));
         let records: Vec<_> = reader.records().map(Result::unwrap).collect();
@@ -229,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_say_whether_they_are_reached() {
+    fn targets_report_whether_they_are_reached() {
         let target = |got: Option<f64>, limit| {
             let got = got.map(|value| Ratio { value, disturbed: false });
             Target { what: "a / b".into(), got, limit }.to_string()

@@ -1,10 +1,11 @@
-//! Samples: taken in turns, looked at with suspicion, and summed up as medians.
+//! Samples: taken in turns, rejected if disturbed, and summed up as medians.
 //!
-//! All rows of a run are measured once in each round, one after the other, so that what the machine does to one it does
-//! to all. A sample during which an end lost more than [`LOST_LIMIT`] of the time on its core is taken again, up to
-//! [`ATTEMPTS`] times; the least disturbed is kept, and marked if it is over the limit. Each round lies between two
-//! ping-pongs: one that is slower than [`PING_LIMIT`] times the best says that the cores were far apart just then (the
-//! hypervisor moves them), and the round counts for nothing.
+//! All rows of a run are measured once in each round, one after the other, so that disturbances affect all of them alike.
+//! A sample during which an end lost more than [`LOST_LIMIT`] of the time on its core is taken again, up to
+//! [`ATTEMPTS`] times; the least disturbed is kept, and marked if it is over the limit. A sample without a single packet
+//! is no figure at all, and is taken again up to [`EMPTY_ATTEMPTS`] times. Each round lies between two
+//! ping-pongs: if one is slower than [`PING_LIMIT`] times the best, the hypervisor had moved the cores apart, and
+//! the round is not valid.
 
 use std::io::{self, IsTerminal};
 
@@ -12,23 +13,30 @@ use memif_pmd::Stop;
 
 use crate::error::Error;
 
-/// Largest share of the time that an end may be without its core.
+/// Maximum share of the time in which an end may be without its core.
 pub(crate) const LOST_LIMIT: f64 = 0.02;
-/// How often a sample is taken at most.
+/// Maximum number of attempts at a sample.
 const ATTEMPTS: usize = 3;
-/// Slowest ping-pong of a round that counts, in multiples of the run's best.
+/// The same while nothing has moved: on a loaded machine an end may have no core for a whole short sample.
+const EMPTY_ATTEMPTS: usize = 20;
+/// Slowest ping-pong of a round that is valid, in multiples of the run's best.
 pub(crate) const PING_LIMIT: f64 = 1.5;
 
-/// What one sample came to.
+/// Result of a sample.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     /// The figures, the main one first.
     pub(crate) values: Vec<f64>,
-    /// The larger share of the time that an end was without its core, 0 to 1.
+    /// Share of the time in which an end was without its core, 0 to 1; the larger one of both ends.
     pub(crate) lost: f64,
 }
 
 impl Measured {
+    /// Whether the main figure says anything: no packet at all gives zero.
+    fn has_moved(&self) -> bool {
+        self.values.first().is_some_and(|value| value.is_nan() || *value > 0.0)
+    }
+
     /// Whether both ends had their cores.
     pub(crate) fn is_undisturbed(&self) -> bool {
         self.lost <= LOST_LIMIT
@@ -38,9 +46,9 @@ impl Measured {
 /// Takes one sample.
 pub(crate) type Take<'a> = Box<dyn Fn() -> Result<Measured, Error> + 'a>;
 
-/// Something to measure.
+/// A row of the report.
 pub(crate) struct Row<'a> {
-    /// What tells it from the others, a cell for each of the report's columns.
+    /// Its cells, one for each of the report's columns.
     pub(crate) cells: Vec<String>,
     /// Measures it once.
     pub(crate) take: Take<'a>,
@@ -51,9 +59,9 @@ pub(crate) struct Row<'a> {
 pub(crate) struct Round {
     /// Nanoseconds of the ping-pongs before and after it.
     pub(crate) ping: (f64, f64),
-    /// The sample that was kept of each row.
+    /// The accepted sample of each row.
     pub(crate) kept: Vec<Measured>,
-    /// The samples that were not.
+    /// The rejected samples.
     pub(crate) rejected: Vec<(usize, Measured)>,
 }
 
@@ -66,41 +74,34 @@ impl Round {
 /// All rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
-    /// In the order of time.
+    /// In chronological order.
     pub(crate) rounds: Vec<Round>,
 }
 
-/// What a row came to over all rounds that count.
+/// Result of a row over all valid rounds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Summary {
     /// Medians of all figures.
     pub(crate) medians: Vec<f64>,
-    /// Least and largest main figure.
+    /// Minimum and maximum of the main figure.
     pub(crate) range: (f64, f64),
-    /// Samples that this is made of.
+    /// Number of samples.
     pub(crate) samples: usize,
-    /// How many of them were disturbed: all or none.
+    /// Number of disturbed samples: all or none.
     pub(crate) disturbed: usize,
 }
 
-/// Median over the rounds of one row's main figure by another's.
+/// Median over the rounds of the ratio of two rows' main figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Ratio {
-    /// How many times as large.
+    /// The ratio.
     pub(crate) value: f64,
-    /// No round had both rows undisturbed: not to be believed.
+    /// True if no round had both rows undisturbed: the ratio is not reliable.
     pub(crate) disturbed: bool,
 }
 
-impl Ratio {
-    /// The lesser of two.
-    pub(crate) fn min(self, other: Self) -> Self {
-        if other.value < self.value { other } else { self }
-    }
-}
-
 impl Run {
-    /// Takes `rounds` rounds that count, or twice as many in all.
+    /// Takes rounds until `rounds` of them are valid, or twice as many have been taken.
     ///
     /// # Errors
     /// A row cannot be measured, or `stop` was called.
@@ -136,7 +137,7 @@ impl Run {
         self.rounds.iter().map(Round::slowest_ping).fold(f64::INFINITY, f64::min)
     }
 
-    /// Whether a round counts.
+    /// Whether a round is valid.
     pub(crate) fn counts(&self, round: &Round) -> bool {
         round.slowest_ping() <= PING_LIMIT * self.best_ping()
     }
@@ -145,7 +146,7 @@ impl Run {
         self.rounds.iter().filter(|round| self.counts(round))
     }
 
-    /// Sums up a row: its undisturbed samples, or all when there is none.
+    /// Sums up a row: its undisturbed samples, or all if there are none.
     pub(crate) fn summary(&self, row: usize) -> Option<Summary> {
         let all: Vec<_> = self.counting().filter_map(|round| round.kept.get(row)).collect();
         let calm: Vec<_> = all.iter().copied().filter(|sample| sample.is_undisturbed()).collect();
@@ -157,8 +158,8 @@ impl Run {
         Some(Summary { medians, range, samples: used.len(), disturbed })
     }
 
-    /// A row's main figure by that of another row in the same round. Rounds in which one of the two was disturbed count
-    /// only when there is no other.
+    /// Ratio of the main figures of two rows in the same round. Rounds in which one of them was disturbed are used only if
+    /// there are no others.
     pub(crate) fn ratio(&self, row: usize, to: usize) -> Option<Ratio> {
         let pairs = self.counting().filter_map(|round| Some((round.kept.get(row)?, round.kept.get(to)?)));
         let pairs: Vec<_> = pairs.collect();
@@ -181,16 +182,20 @@ impl Run {
 impl Round {
     fn sample(&mut self, index: usize, row: &Row<'_>, stop: &Stop) -> Result<(), Error> {
         let mut best: Option<Measured> = None;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..EMPTY_ATTEMPTS {
+            if attempt >= ATTEMPTS && best.as_ref().is_some_and(Measured::has_moved) {
+                break;
+            }
             if stop.is_stopped() {
                 return Err(Error::Interrupted);
             }
             let mut sample = (row.take)()?;
             // nothing has moved: an end had no core at all, whatever it says
-            if sample.values.first().is_none_or(|value| *value <= 0.0) {
+            if !sample.has_moved() {
                 sample.lost = 1.0;
             }
-            let better = best.as_ref().is_none_or(|best| sample.lost < best.lost);
+            let rank = |sample: &Measured| (!sample.has_moved(), sample.lost);
+            let better = best.as_ref().is_none_or(|best| rank(&sample) < rank(best));
             let worse = if better { best.replace(sample) } else { Some(sample) };
             self.rejected.extend(worse.map(|worse| (index, worse)));
             if best.as_ref().is_some_and(Measured::is_undisturbed) {
@@ -202,7 +207,7 @@ impl Round {
     }
 }
 
-/// The middle one, or the mean of the two in the middle; not a number when there is none.
+/// The median; not a number if there are no values.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -237,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn medians() {
+    fn medians_are_those_of_the_values() {
         assert!(median(&mut []).is_nan());
         assert_eq!([median(&mut [3.0, 1.0, 2.0]), median(&mut [4.0, 1.0])], [2.0, 2.5]);
     }
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_in_which_nothing_moved_is_taken_again() {
+    fn a_sample_without_packets_is_taken_again() {
         let run =
             Run::take(&[samples(&[(0.0, 0.0), (5.0, 0.01)])], 1, pings(&[100.0]), &Stop::new()).unwrap();
         assert_eq!(run.summary(0).unwrap().range, (5.0, 5.0));
@@ -262,7 +267,18 @@ mod tests {
     }
 
     #[test]
-    fn samples_that_are_all_disturbed_are_shown_as_such() {
+    fn samples_without_packets_are_taken_again_until_one_has_some() {
+        const EMPTY: (f64, f64) = (0.0, 1.0);
+        let row = samples(&[EMPTY, EMPTY, EMPTY, EMPTY, (5.0, 1.0), (9.0, 0.0)]);
+        let run = Run::take(&[row], 1, pings(&[100.0]), &Stop::new()).unwrap();
+        assert_eq!(run.summary(0).unwrap().range, (5.0, 5.0));
+        assert_eq!(run.rejected(), 4);
+        let never = Run::take(&[samples(&[EMPTY])], 1, pings(&[100.0]), &Stop::new()).unwrap();
+        assert_eq!(never.rejected() + 1, EMPTY_ATTEMPTS);
+    }
+
+    #[test]
+    fn a_row_with_only_disturbed_samples_is_marked() {
         let run = Run::take(&[samples(&[(5.0, 0.5)])], 2, pings(&[100.0]), &Stop::new()).unwrap();
         let summary = run.summary(0).unwrap();
         assert_eq!((summary.samples, summary.disturbed), (2, 2));
@@ -270,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_with_the_cores_far_apart_do_not_count() {
+    fn rounds_with_slow_ping_pongs_are_not_valid() {
         let row = samples(&[(5.0, 0.0), (1.0, 0.0), (1.0, 0.0), (6.0, 0.0)]);
         let run = Run::take(&[row], 2, pings(&[100.0, 110.0, 400.0, 120.0, 100.0]), &Stop::new()).unwrap();
         assert_eq!(run.rounds.len(), 4);
@@ -278,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_end_even_when_none_is_good_enough() {
+    fn rounds_end_even_if_none_is_valid() {
         let run =
             Run::take(&[samples(&[(5.0, 0.0)])], 2, pings(&[100.0, 400.0, 900.0]), &Stop::new()).unwrap();
         assert_eq!(run.rounds.len(), 4);
@@ -294,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn ctrl_c_ends_it() {
+    fn ctrl_c_ends_the_rounds() {
         let stop = Stop::new();
         stop.stop();
         let result = Run::take(&[samples(&[(5.0, 0.0)])], 2, pings(&[100.0]), &stop);

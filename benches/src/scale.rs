@@ -1,4 +1,4 @@
-//! `memif-bench scale`: several queues between the same two cores, and what looking at an empty queue costs.
+//! `memif-bench scale`: several queues between the same two cores, and the cost of polling an empty queue.
 
 use std::thread;
 
@@ -7,6 +7,7 @@ use memif_os::clock::monotonic_ns;
 use memif_pmd::{Burst, Idle, Memif, Role, RxQueue, Workers};
 
 use crate::bench::{Bench, Options};
+use crate::direction::Direction;
 use crate::ends::{LINK, Work};
 use crate::error::Error;
 use crate::presence::Watch;
@@ -16,7 +17,7 @@ use crate::sample::{Measured, Row};
 /// `memif-bench scale`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Scale {
-    /// Queue pairs over which packets go at once
+    /// Queue pairs in use at the same time
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8", value_parser = clap::value_parser!(u16).range(1..=64))]
     queues: Vec<u16>,
     /// Empty queues that one worker polls
@@ -27,16 +28,16 @@ pub(crate) struct Scale {
 }
 
 const COLUMNS: [&str; 4] = ["figure", "interfaces", "queues", "dir"];
-/// Small rings, so that many of them take little memory; an idle poll looks at their headers alone.
+/// Small rings, so that many of them take little memory; an idle poll reads only their headers.
 const IDLE_RING: u32 = 256;
 
 /// Measures and reports.
 ///
 /// # Errors
-/// A row cannot be measured, or nothing be written.
+/// A row cannot be measured, or the report cannot be written.
 pub(crate) fn scale(args: &Scale) -> Result<(), Error> {
     let bench = Bench::new(&args.options)?;
-    let ways = [(Role::Slave, "S2M"), (Role::Master, "M2S")];
+    let ways = Direction::BOTH;
     let traffic = ways.iter().flat_map(|way| args.queues.iter().map(move |queues| (*way, *queues)));
     let mut rows: Vec<_> = traffic.map(|(way, queues)| traffic_row(&bench, way, queues)).collect();
     for count in &args.polled {
@@ -66,13 +67,13 @@ pub(crate) fn scale(args: &Scale) -> Result<(), Error> {
     report.publish(&args.options.out, &[])
 }
 
-fn traffic_row<'a>(bench: &'a Bench, (sender, direction): (Role, &str), queues: u16) -> Row<'a> {
+fn traffic_row(bench: &Bench, direction: Direction, queues: u16) -> Row<'_> {
     let keys = format!(",queues={queues},huge=off");
-    let tx = Work::Generate { size: 64, burst: 64, in_place: false };
+    let tx = Work::Generate { sizes: vec![64], burst: 64, in_place: false };
     let rx = Work::Sink { burst: 64, in_place: false };
     Row {
-        cells: ["Mpps", "1", &queues.to_string(), direction].map(str::to_owned).into(),
-        take: Box::new(move || bench.one_way(sender, &keys, tx.clone(), rx.clone())),
+        cells: ["Mpps", "1", &queues.to_string(), &direction.to_string()].map(str::to_owned).into(),
+        take: Box::new(move || bench.one_way(direction, &keys, tx.clone(), rx.clone())),
     }
 }
 
@@ -84,7 +85,7 @@ fn idle_row(bench: &Bench, interfaces: u16, queues: u16) -> Row<'_> {
     }
 }
 
-/// Nanoseconds that a worker takes for each of its queues, all with a link and empty: each queue is a task.
+/// Nanoseconds that a worker takes for each of its queues, which are tasks of their own, have links and are empty.
 fn idle_polls(bench: &Bench, interfaces: u16, queues: u16) -> Result<Measured, Error> {
     let memif = Memif::start()?;
     let socket = bench.sockets.next();
@@ -109,7 +110,7 @@ fn poll(bench: &Bench, queues: Vec<RxQueue>) -> Result<Measured, Error> {
         queues.into_iter().fold(Workers::new().idle(Idle::Spin), |all, rx| all.on_core(core, rx, look));
     let (start, running) = (monotonic_ns(), workers.start()?);
     // all of the worker's life is measured: its first rounds are like its last
-    let watch = Watch::named(std::process::id(), &format!("memif-worker-{core}"), core)?;
+    let watch = Watch::named(std::process::id(), &[&format!("memif-worker-{core}")], core)?;
     thread::sleep(bench.timing.time);
     let presence = watch.end()?;
     running.stop().stop();

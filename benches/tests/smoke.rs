@@ -1,18 +1,21 @@
-//! Each command once, with tiny samples: the report is whole, its samples parse, and packets moved. No figure is judged.
+//! Runs each command once with short samples: the report is complete, its samples can be parsed, and packets have moved. No
+//! figure is judged.
 
 // helpers of tests fail as tests do
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use tempfile::TempDir;
 
-/// Short, and yet not so short that an end may come too late on a busy machine, three times in a row.
+/// Short, but long enough that no end is late three times in a row on a busy machine.
 const TINY: &str = "--rounds 1 --warm-up 50 --time 100";
 
-/// The program, which may have been copied to where the tests run from.
+/// Path of the program, which may have been copied next to the tests.
 fn program() -> String {
     std::env::var("CARGO_BIN_EXE_memif-bench")
         .unwrap_or_else(|_| env!("CARGO_BIN_EXE_memif-bench").to_owned())
@@ -68,28 +71,29 @@ fn check(text: &str, records: &[Record], rows: usize, from_end: usize) {
 }
 
 #[test]
-fn lines_both_ways_and_in_place() {
+fn line_measures_both_directions_and_in_place() {
     let line = "line --size 64,9000 --direction s2m,m2s --access copy,in-place --rx poll,adaptive";
     let Some((text, folder, records)) = measure(line) else { return };
-    check(&text, &records, 16 + 4, 1);
+    check(&text, &records, 16 + 4, 1); // the floors of two sizes in two directions
     assert!(text.contains("64 B S2M, of the floor"), "{text}");
     assert!(folder.path().join("line-size.svg").metadata().unwrap().len() > 0);
 }
 
 #[test]
-fn lines_that_sleep() {
+fn line_measures_sleeping_receivers() {
     let Some((text, _, records)) = measure("line --rx interrupt --ring 256 --burst 1,8") else { return };
-    check(&text, &records, 2 + 2, 1);
+    check(&text, &records, 2 + 1, 1);
 }
 
 #[test]
-fn floors() {
-    let Some((text, _, records)) = measure("floors --size 64,2112 --stride 2048,2176") else { return };
-    check(&text, &records, 3 + 1, 1);
+fn floors_are_measured() {
+    let Some((text, _, records)) = measure("floors --size 64,2112") else { return };
+    check(&text, &records, 1 + 2 * 2 * 2, 1);
+    assert!(text.contains("prefetchw"), "{text}");
 }
 
 #[test]
-fn latencies() {
+fn latencies_are_measured() {
     let Some((text, _, records)) = measure("latency --in-flight 8") else { return };
     let (heads, samples) = records.split_first().unwrap();
     let p50 = heads.iter().position(|head| head == "p50 ns").unwrap();
@@ -102,20 +106,76 @@ fn latencies() {
 }
 
 #[test]
-fn scales() {
+fn latencies_at_a_set_rate_are_measured() {
+    let line = "load --mpps 0.02 --arrivals constant,poisson,bursts --rx poll,adaptive";
+    let Some((text, _, records)) = measure(line) else { return };
+    check(&text, &records, 1 + 3 * 2, 11);
+}
+
+#[test]
+fn several_queues_are_measured() {
     let Some((text, _, records)) = measure("scale --queues 1,2 --polled 1,4") else { return };
     check(&text, &records, 2 * 2 + 3, 1);
 }
 
 #[test]
-fn forwarding() {
+fn forwarding_is_measured() {
     let Some((text, _, records)) = measure("forward --size 64,1514") else { return };
     check(&text, &records, 2 * 2, 2);
     assert!(text.contains("in place, 1514 B / 64 B"), "{text}");
 }
 
 #[test]
-fn mistakes_are_named() {
+fn stalls_are_measured() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let line = "stalls --rounds 1 --linger 1 --region 8 --times 1";
+    let output = Command::new(program()).args(line.split_whitespace()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text.matches("hold of the lock").count(), 6, "{text}");
+}
+
+#[test]
+fn a_table_grows_by_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if thread::available_parallelism().unwrap().get() < 2 {
+        return;
+    }
+    for _ in 0..2 {
+        let output = run(&format!("floors --size 64 --direction s2m --append {TINY}"), &folder);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let text = fs::read_to_string(folder.path().join("floors.csv")).unwrap();
+    let rounds: Vec<_> = text.lines().skip(1).map(|line| line.split(',').next().unwrap()).collect();
+    assert!(rounds.first() == Some(&"1") && rounds.last() != Some(&"1"), "{text}");
+    assert_eq!(text.matches("round,").count(), 1, "{text}");
+}
+
+#[test]
+fn tables_and_plots_are_made_from_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/record");
+    for file in ["machine.txt", "peers.csv", "load.csv", "latency.csv"] {
+        fs::copy(golden.join(file), folder.path().join(file)).unwrap();
+    }
+    let readme = folder.path().join("top.md");
+    fs::write(&readme, "<!-- figures: of a test -->\n<!-- end of figures -->\n").unwrap();
+    let mut command = Command::new(program());
+    let output = command.arg("plots").arg(folder.path()).arg("--readme").arg(&readme).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let made = |file: &str| fs::read_to_string(folder.path().join(file)).unwrap();
+    assert_eq!(made("README.md"), fs::read_to_string(golden.join("expected.md")).unwrap());
+    assert!(made("top.md").contains("| 64 | S2M | **100** (90.0 – 110) | 20 | 0.80 | 40.0 (25.11) | 2.50 |"));
+    for (file, word) in
+        [("rates-s2m.svg", "ours → DPDK 25.11"), ("rates-m2s.svg", "M2S"), ("load.svg", "p99.99")]
+    {
+        assert!(made(file).contains(word), "{file}");
+    }
+}
+
+#[test]
+fn wrong_options_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for (line, culprit) in [
         ("line --size 63", "63"),
@@ -124,6 +184,8 @@ fn mistakes_are_named() {
         ("line --cores 0", "two cores are needed"),
         ("floors --rounds 0", "0"),
         ("latency --in-flight 1", "1"),
+        ("load --mpps 0", "0.001"),
+        ("peers --size 63", "63"),
     ] {
         let output = run(&format!("{line} --warm-up 5 --time 20"), &folder);
         let error = String::from_utf8_lossy(&output.stderr);

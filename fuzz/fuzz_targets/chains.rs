@@ -4,10 +4,12 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use memif_fuzz::memory::{Edge, Inbox, Role, Twin, packet};
+use memif_fuzz::memory::{Edge, Inbox, Role, Twin, packet, region};
 use memif_fuzz::receiver::Receiver;
 use memif_ring::burst::Tally;
-use memif_ring::layout::{DESC_FLAG_NEXT, Desc};
+use memif_ring::end::Receiver as _;
+use memif_ring::fault::DropReason;
+use memif_ring::layout::{Desc, DescFlags, LineSize};
 use memif_ring::tail_side::TailReceiver;
 
 const LOG2_SIZE: u8 = 11;
@@ -52,14 +54,17 @@ impl Repeat {
             Piece::Large(less) => 8192 - u32::from(less),
             Piece::Any(edge) => edge.0,
         };
-        let flags = u16::from(self.other_flags) << 1 | if self.next { DESC_FLAG_NEXT } else { 0 };
+        let others = DescFlags::from_bits_retain(u16::from(self.other_flags) << 1);
+        let flags = others | DescFlags::next_if(self.next);
         let region = self.stranger.unwrap_or_default().into();
         Desc { flags, region, length, offset: self.offset.0, metadata: 0 }
     }
 }
 
 fuzz_target!(|input: Input| {
-    let mut twin = Twin::new(LOG2_SIZE, 64, None);
+    let line = if input.ahead < 1 << 15 { LineSize::Bytes64 } else { LineSize::Bytes128 };
+    let shared = region(line, LOG2_SIZE, 64);
+    let mut twin = Twin::new(&shared, 64, None);
     let first = twin.image.buffers.first as usize;
     twin.poke(first, &packet(1, 9000));
     let mut real = TailReceiver::new(twin.shared.ring());
@@ -87,7 +92,7 @@ fuzz_target!(|input: Input| {
         if model.ready(&twin.image, room.into()) != Ok(0) {
             assert_eq!(real.ready(room.into()), model.ready(&twin.image, room.into()));
             let mut visited = Vec::new();
-            let (slots, verdict) = real.peek(twin.shared.regions(), 0, |desc| visited.push(desc));
+            let (slots, verdict) = real.peek(twin.shared.regions(), 0, |piece| visited.push(piece.desc));
             assert_eq!((slots, verdict, visited), model.peek(&twin.image, 0));
         }
         let mut inbox = Inbox::new(room.into());
@@ -95,7 +100,7 @@ fuzz_target!(|input: Input| {
         let want = model.receive(&mut twin.image, room.into(), &mut model_tally).unwrap();
         assert_eq!((consumed, inbox.packets), want);
         assert_eq!(tally, model_tally);
-        assert_eq!(tally.dropped, tally.drops.iter().sum());
+        assert_eq!(tally.dropped(), DropReason::ALL.iter().map(|reason| tally.dropped_for(*reason)).sum());
         left -= consumed;
     }
     assert!(left == 0 || input.rooms.iter().map(|room| u64::from(*room)).sum::<u64>() >= tally.packets);

@@ -3,10 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use memif_ring::fault::PeerFault;
-use memif_ring::message::{MESSAGE_SIZE, Message};
+use memif_ring::message::{MESSAGE_SIZE, Message, ParseError};
 
-/// What a byte range of a message is (protocol section 2).
+/// What a byte range of a message is (docs/protocol.md, section 2.2).
 enum Field {
     Number,
     Text,
@@ -56,8 +55,8 @@ fn canonical(kind: usize, bytes: &[u8; MESSAGE_SIZE]) -> [u8; MESSAGE_SIZE] {
 fn check(bytes: &[u8; MESSAGE_SIZE]) {
     let number = u16::from_ne_bytes([bytes[0], bytes[1]]);
     let want = match number {
-        0 | 9.. => Err(PeerFault::UnknownType { got: number, highest: 8 }),
-        3 if bytes[8] > 2 => Err(PeerFault::UnknownMode { got: bytes[8], highest: 2 }),
+        0 | 9.. => Err(ParseError::UnknownType { got: number }),
+        3 if bytes[8] > 2 => Err(ParseError::UnknownMode { got: bytes[8] }),
         _ => Ok(canonical(number.into(), bytes)),
     };
     let message = match (Message::parse(bytes), want) {
@@ -79,11 +78,8 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(bytes) => check(bytes),
         Err(_) => {
             let got = bytes.len();
-            let want = if got < MESSAGE_SIZE {
-                PeerFault::ShortMessage { got, want: MESSAGE_SIZE }
-            } else {
-                PeerFault::LongMessage { got, limit: MESSAGE_SIZE }
-            };
+            let want =
+                if got < MESSAGE_SIZE { ParseError::TooShort { got } } else { ParseError::TooLong { got } };
             assert_eq!(Message::parse(bytes), Err(want));
         }
     }

@@ -8,8 +8,9 @@ use libfuzzer_sys::fuzz_target;
 use memif_fuzz::draft::{Damage, Draft, Due, Fd, Table, secret};
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{
-    Admission, AdmitError, HelloParams, MAX_REGION_SIZE, MasterEvent, MasterHandshake, Stage,
+    Admission, AdmitError, HelloParams, MAX_REGION_SIZE, MasterEvent, MasterHandshake, Places, Stage,
 };
+use memif_ring::layout::LineSize;
 use memif_ring::message::{AddRing, Direction, Init, Message, Mode, Name, Reason, VERSION};
 
 #[derive(Arbitrary, Debug)]
@@ -123,7 +124,7 @@ impl Run {
                         && (1..=MAX_REGION_SIZE).contains(&region.size)
                 }
                 (Stage::Setup, Message::AddRing(ring)) => self.ring_allowed(ring),
-                (Stage::Setup, Message::Connect { .. }) => !self.rings.is_empty(),
+                (Stage::Setup, Message::Connect { .. }) => !self.rings.is_empty() && self.places().is_some(),
                 _ => false,
             }
     }
@@ -151,6 +152,36 @@ impl Run {
             })
     }
 
+    /// What the places of the rings tell of their layout; `None` if that is a contradiction.
+    fn places(&self) -> Option<Places> {
+        let (mut narrow, mut wide, mut fills, mut strange) = (false, false, false, None);
+        for ring in &self.rings {
+            let behind =
+                self.rings.iter().filter(|other| other.region == ring.region && other.offset > ring.offset);
+            let next = behind.map(|other| other.offset).min();
+            let room =
+                next.map_or(self.regions[usize::from(ring.region)], u64::from) - u64::from(ring.offset);
+            let bytes = 256 + (16u64 << ring.log2_size);
+            match next {
+                _ if room < bytes => narrow = true,
+                Some(_) if room == bytes || room == bytes.next_multiple_of(128) => wide = true,
+                Some(next) => {
+                    let AddRing { region, offset, .. } = *ring;
+                    strange = Some(PeerFault::RingLayoutUnknown { region, offset, next });
+                }
+                None => fills |= room == bytes,
+            }
+        }
+        Some(match (narrow, wide, strange) {
+            (true, true, _) => return None,
+            (true, false, _) => Places::Tell(LineSize::Bytes64),
+            (false, true, _) => Places::Tell(LineSize::Bytes128),
+            (false, false, Some(fault)) => Places::LeaveOpen { otherwise: Err(fault) },
+            (false, false, None) if fills => Places::LeaveOpen { otherwise: Ok(LineSize::Bytes128) },
+            (false, false, None) => Places::LeaveOpen { otherwise: Ok(LineSize::Bytes64) },
+        })
+    }
+
     fn hear(&mut self, bytes: &[u8], fds: usize) {
         let message = Message::parse(bytes);
         let fd = (fds > 0).then(|| self.table.open());
@@ -172,7 +203,7 @@ impl Run {
 
     fn refused(&mut self, fault: PeerFault) {
         self.stage = Stage::Closed;
-        self.waiting = Some(Message::Disconnect { code: 0, reason: fault.reason_text() });
+        self.waiting = Some(Message::Disconnect { code: 1, reason: fault.reason_text() });
     }
 
     fn took(&mut self, event: MasterEvent<Fd>, message: &Message) {
@@ -200,8 +231,12 @@ impl Run {
                 self.fds.push(fd);
                 self.waiting = Some(Message::Ack);
             }
-            (MasterEvent::Connect { if_name }, Message::Connect { if_name: said }) => {
+            (MasterEvent::Connect { if_name, places }, Message::Connect { if_name: said }) => {
                 assert_eq!(if_name, said);
+                match (places, self.places().unwrap()) {
+                    (Places::LeaveOpen { otherwise: Err(_) }, Places::LeaveOpen { otherwise: Err(_) }) => {}
+                    (places, expected) => assert_eq!(places, expected),
+                }
                 self.stage = Stage::Attach;
             }
             (MasterEvent::Disconnected { code, reason }, Message::Disconnect { .. }) => {

@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use memif_fuzz::draft::{Damage, Fd, Table, secret};
+use memif_fuzz::memory::line_of;
 use memif_ring::handshake::{
-    Admission, FdToken, HelloParams, MasterEvent, MasterHandshake, SlaveEvent, SlaveHandshake, SlaveParams,
-    Stage,
+    Admission, FdToken, HelloParams, MasterEvent, MasterHandshake, Places, SlaveEvent, SlaveHandshake,
+    SlaveParams, Stage,
 };
 use memif_ring::message::{Direction, MESSAGE_SIZE, Mode, Name, Reason};
 
@@ -100,6 +101,7 @@ impl<'a> Run<'a> {
             s2m_rings: slave.rings.0.into(),
             m2s_rings: slave.rings.1.into(),
             log2_ring_size: 1 + slave.log2_size % 14,
+            line: line_of(slave.log2_size),
         });
         Some(Self {
             input,
@@ -179,7 +181,12 @@ impl<'a> Run<'a> {
                 self.learnt.rings.push((direction, index, offset, log2_size));
                 self.kept.push(fd);
             }
-            Ok(MasterEvent::Connect { .. }) => self.master.connected(name()).unwrap(),
+            Ok(MasterEvent::Connect { places, .. }) => {
+                if self.faithful && self.learnt.rings.len() > 1 {
+                    assert_eq!(places, Places::Tell(line_of(self.input.slave.log2_size)));
+                }
+                self.master.connected(name()).unwrap();
+            }
             Ok(MasterEvent::Disconnected { .. } | MasterEvent::Ignored) | Err(_) => {}
         }
     }
@@ -272,7 +279,7 @@ impl<'a> Run<'a> {
         match (self.master.stage(), self.slave.stage()) {
             (Stage::Up, Stage::Up) => assert_eq!(self.learnt, self.offered),
             (Stage::Closed, Stage::Closed) => {
-                // there has to be a reason: id, secret, fewer queues than HELLO said, no ring size at all
+                // there has to be a reason: id, secret, fewer queues than HELLO announces, no ring size at all
                 let own = secret(master.secret / 64);
                 let fewer = |wish: u8, highest: u16, queues: u16| {
                     u32::from(wish).min(u32::from(highest) + 1) > u32::from(queues)

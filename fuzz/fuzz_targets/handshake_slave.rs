@@ -6,6 +6,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use memif_fuzz::draft::{Damage, Draft, Due, Size, Table, secret};
+use memif_fuzz::memory::line_of;
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{
     FdToken, MAX_REGION_SIZE, Negotiated, OfferError, SlaveEvent, SlaveHandshake, SlaveParams, Stage,
@@ -65,11 +66,12 @@ impl Run {
             if_name: Name::truncated("fuzz0"),
             s2m_rings: input.rings.0,
             m2s_rings: input.rings.1,
-            log2_ring_size: input.log2_size,
+            log2_ring_size: input.log2_size % 128,
+            line: line_of(input.log2_size),
         };
         let sane = input.rings != (0, 0)
             && input.rings.0.max(input.rings.1) <= 256
-            && (1..=14).contains(&input.log2_size);
+            && (1..=14).contains(&params.log2_ring_size);
         let slave = SlaveHandshake::new(params);
         assert_eq!(slave.is_ok(), sane);
         let (table, stage) = (Table::default(), Stage::AwaitHello);
@@ -102,7 +104,7 @@ impl Run {
             (Ok(SlaveEvent::Ignored), _) => assert_eq!(self.stage, Stage::Closed),
             (Err(fault), _) => {
                 assert!(!allowed && self.stage != Stage::Closed, "{fault}");
-                self.close(0, fault.reason_text());
+                self.close(1, fault.reason_text());
             }
             (Ok(event), Ok(message)) => {
                 assert!(allowed && self.stage != Stage::Closed, "{event:?}");
@@ -156,6 +158,8 @@ impl Run {
     }
 
     fn check_agreed(&self, agreed: &Negotiated) {
+        assert_eq!(agreed.line(), self.params.line);
+        let header = 2 * self.params.line.bytes() as u32;
         let want = (self.params.s2m_rings, self.params.m2s_rings, self.params.log2_ring_size);
         assert_eq!((agreed.s2m_rings(), agreed.m2s_rings(), agreed.log2_ring_size()), want);
         assert_eq!(agreed.max_regions(), self.plan.len());
@@ -165,7 +169,7 @@ impl Run {
             for index in 0..count {
                 let offset = agreed.ring_offset(direction, index).unwrap();
                 assert!(offset >= end && offset.is_multiple_of(128));
-                end = offset + 128 + (16 << want.2);
+                end = offset + header + (16 << want.2);
             }
             assert_eq!(agreed.ring_offset(direction, count), None);
         }
@@ -256,7 +260,7 @@ impl Run {
             Step::Refuse => {
                 let fault = PeerFault::HandshakeTimedOut { stage: self.stage };
                 self.slave.refuse(fault);
-                self.close(0, fault.reason_text());
+                self.close(1, fault.reason_text());
             }
             Step::Disconnect { code } => {
                 let reason = Reason::truncated("enough");

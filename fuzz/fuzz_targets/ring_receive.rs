@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use memif_fuzz::memory::{Inbox, Mischief, OwnBuffers, Role, Twin, move_peer, packet};
+use memif_fuzz::memory::{Inbox, Mischief, OwnBuffers, Role, Twin, line_of, move_peer, packet, region};
 use memif_fuzz::receiver::Receiver;
 use memif_ring::burst::Tally;
+use memif_ring::end::Receiver as _;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::head_side::HeadReceiver;
-use memif_ring::layout::Desc;
-use memif_ring::mock::{MockRegion, Places};
-use memif_ring::shm::Ring;
-use memif_ring::tail_side::TailReceiver;
+use memif_ring::layout::{Desc, DescFlags};
+use memif_ring::mock::{HeapTable, MockRegion, MockRing};
+use memif_ring::tail_side::{Overrun, TailReceiver};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -47,20 +47,29 @@ enum Step {
         slots: u8,
     },
     Mischief(Mischief),
+    /// A master goes on behind an overrun, whether there was one or not.
+    Resynchronise,
 }
 
-enum Real {
-    Slave(HeadReceiver<Ring, Places>),
-    Master(TailReceiver<Ring>),
+impl Input {
+    /// Bytes of a buffer.
+    fn capacity(&self) -> u32 {
+        1 + u32::from(self.capacity)
+    }
 }
 
-impl Real {
-    fn new(role: Role, twin: &Twin) -> Self {
+enum Real<'a> {
+    Slave(HeadReceiver<MockRing<'a>, HeapTable>),
+    Master(TailReceiver<MockRing<'a>>),
+}
+
+impl<'a> Real<'a> {
+    fn new(role: Role, twin: &Twin<'a>) -> Self {
         match role {
             Role::Master => Self::Master(TailReceiver::new(twin.shared.ring())),
             Role::Slave => {
-                let mut receiver = HeadReceiver::new(twin.shared.ring(), twin.image.table());
-                receiver.post();
+                let mut receiver = HeadReceiver::new(twin.shared.ring(), twin.table());
+                receiver.flush();
                 Self::Slave(receiver)
             }
         }
@@ -80,11 +89,11 @@ impl Real {
         }
     }
 
-    fn peek(&self, on: &MockRegion, ahead: u16) -> (u16, Result<(), DropReason>, Vec<Desc>) {
+    fn peek(&mut self, on: &MockRegion, ahead: u16) -> (u16, Result<(), DropReason>, Vec<Desc>) {
         let mut visited = Vec::new();
         let (slots, verdict) = match self {
-            Self::Slave(receiver) => receiver.peek(on.regions(), ahead, |desc| visited.push(desc)),
-            Self::Master(receiver) => receiver.peek(on.regions(), ahead, |desc| visited.push(desc)),
+            Self::Slave(receiver) => receiver.peek(on.regions(), ahead, |piece| visited.push(piece.desc)),
+            Self::Master(receiver) => receiver.peek(on.regions(), ahead, |piece| visited.push(piece.desc)),
         };
         (slots, verdict, visited)
     }
@@ -97,21 +106,20 @@ impl Real {
     }
 }
 
-struct Run {
+struct Run<'a> {
     role: Role,
-    twin: Twin,
+    twin: Twin<'a>,
     model: Receiver,
-    real: Real,
+    real: Real<'a>,
     model_tally: Tally,
     tally: Tally,
     /// What a peer that has done nothing wrong has sent; `None` once it has.
     honest: Option<VecDeque<Vec<u8>>>,
 }
 
-impl Run {
-    fn new(input: &Input) -> Self {
-        let capacity = 1 + u32::from(input.capacity);
-        let mut twin = Twin::new(1 + input.log2_size % 5, capacity, input.buffers.0);
+impl<'a> Run<'a> {
+    fn new(shared: &'a MockRegion, input: &Input) -> Self {
+        let mut twin = Twin::new(shared, input.capacity(), input.buffers.0);
         let real = Real::new(input.role, &twin);
         let model = Receiver::new(input.role, &mut twin.image);
         let honest = input.buffers.0.is_none().then(VecDeque::new);
@@ -152,20 +160,25 @@ impl Run {
                 assert_eq!(self.real.ready(wanted.into()), want);
             }
             Step::Peek { ahead } => {
-                let known = self.model.known();
-                if known > 0 {
-                    let ahead = u16::from(ahead) % known;
-                    assert_eq!(
-                        self.real.peek(&self.twin.shared, ahead),
-                        self.model.peek(&self.twin.image, ahead)
-                    );
-                }
+                let ahead = u16::from(ahead);
+                let found = self.real.peek(self.twin.shared, ahead);
+                let known = ahead < self.model.known();
+                let want =
+                    if known { self.model.peek(&self.twin.image, ahead) } else { (0, Ok(()), Vec::new()) };
+                assert_eq!(found, want);
             }
             Step::Release { slots } => {
                 // what was skipped over is lost, and the rest may begin inside a packet: no longer a plain queue
                 self.honest = None;
                 self.real.release(slots.into());
                 self.model.release(&mut self.twin.image, slots.into());
+            }
+            Step::Resynchronise => {
+                if let Real::Master(master) = &mut self.real {
+                    let lost = self.model.resynchronise(&mut self.twin.image);
+                    assert_eq!(master.resynchronise(), Overrun { lost, withdrawn: 0 });
+                    assert!(self.honest.is_none() || lost == 0, "{lost} for a peer that did nothing wrong");
+                }
             }
             Step::Mischief(ref mischief) => {
                 self.honest = None;
@@ -177,7 +190,7 @@ impl Run {
 
     fn receive(&mut self, room: usize) {
         let mut inbox = Inbox::new(room);
-        let got = self.real.receive(&self.twin.shared, &mut inbox, &mut self.tally);
+        let got = self.real.receive(self.twin.shared, &mut inbox, &mut self.tally);
         let want = self.model.receive(&mut self.twin.image, room, &mut self.model_tally);
         match (got, want) {
             (Ok(consumed), Ok((want, packets))) => assert_eq!((consumed, &inbox.packets), (want, &packets)),
@@ -190,7 +203,7 @@ impl Run {
         }
         assert_eq!(self.tally, self.model_tally);
         if let Some(sent) = &mut self.honest {
-            assert_eq!(self.tally.dropped, 0);
+            assert_eq!(self.tally.dropped(), 0);
             for packet in inbox.packets {
                 assert_eq!(Some(packet), sent.pop_front());
             }
@@ -216,7 +229,7 @@ impl Run {
         while let Some(piece) = pieces.next() {
             let posted = self.twin.image.posted(at);
             self.twin.poke(posted.offset as usize, piece);
-            let flags = u16::from(pieces.peek().is_some());
+            let flags = DescFlags::next_if(pieces.peek().is_some());
             self.twin.set_desc(at, Desc { flags, length: piece.len() as u32, ..posted });
             at = at.wrapping_add(1);
         }
@@ -238,7 +251,8 @@ impl Run {
 }
 
 fuzz_target!(|input: Input| {
-    let mut run = Run::new(&input);
+    let shared = region(line_of(input.log2_size), 1 + input.log2_size % 5, input.capacity());
+    let mut run = Run::new(&shared, &input);
     input.steps.iter().take(64).for_each(|step| run.step(step));
     run.finish();
 });

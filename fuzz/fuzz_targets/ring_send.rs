@@ -6,14 +6,14 @@ use std::collections::VecDeque;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use memif_fuzz::memory::{Edge, Mischief, OwnBuffers, Role, Twin, move_peer, packet};
+use memif_fuzz::memory::{Edge, Mischief, OwnBuffers, Role, Twin, line_of, move_peer, packet, region};
 use memif_fuzz::sender::Sender;
 use memif_ring::burst::Tally;
+use memif_ring::end::Sender as _;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::head_side::HeadSender;
-use memif_ring::layout::Desc;
-use memif_ring::mock::{MockRegion, Places};
-use memif_ring::shm::Ring;
+use memif_ring::layout::{Desc, DescFlags};
+use memif_ring::mock::{HeapTable, MockRegion, MockRing};
 use memif_ring::tail_side::TailSender;
 
 #[derive(Arbitrary, Debug)]
@@ -76,15 +76,22 @@ impl Length {
     }
 }
 
-enum Real {
-    Slave(HeadSender<Ring, Places>),
-    Master(TailSender<Ring>),
+impl Input {
+    /// Bytes of a buffer.
+    fn capacity(&self) -> u32 {
+        1 + u32::from(self.capacity)
+    }
 }
 
-impl Real {
-    fn new(role: Role, twin: &Twin) -> Self {
+enum Real<'a> {
+    Slave(HeadSender<MockRing<'a>, HeapTable>),
+    Master(TailSender<MockRing<'a>>),
+}
+
+impl<'a> Real<'a> {
+    fn new(role: Role, twin: &Twin<'a>) -> Self {
         match role {
-            Role::Slave => Self::Slave(HeadSender::new(twin.shared.ring(), twin.image.table())),
+            Role::Slave => Self::Slave(HeadSender::new(twin.shared.ring(), twin.table())),
             Role::Master => Self::Master(TailSender::new(twin.shared.ring())),
         }
     }
@@ -103,17 +110,18 @@ impl Real {
         }
     }
 
-    fn buffer(&self, on: &MockRegion, ahead: u16) -> Result<Desc, DropReason> {
-        match self {
+    fn buffer(&mut self, on: &MockRegion, ahead: u16) -> Option<Result<Desc, DropReason>> {
+        let buffer = match self {
             Self::Slave(sender) => sender.buffer(on.regions(), ahead),
             Self::Master(sender) => sender.buffer(on.regions(), ahead),
-        }
+        };
+        buffer.map(|found| found.map(|buffer| buffer.desc))
     }
 
-    fn complete(&mut self, ahead: u16, flags: u16, length: u32) {
+    fn complete(&mut self, ahead: u16, flags: DescFlags, length: u32) {
         match self {
-            Self::Slave(sender) => sender.complete(ahead, flags, length),
-            Self::Master(sender) => sender.complete(ahead, flags, length),
+            Self::Slave(sender) => sender.complete(ahead, flags, 0, length),
+            Self::Master(sender) => sender.complete(ahead, flags, 0, length),
         }
     }
 
@@ -125,21 +133,20 @@ impl Real {
     }
 }
 
-struct Run {
+struct Run<'a> {
     role: Role,
-    twin: Twin,
+    twin: Twin<'a>,
     model: Sender,
-    real: Real,
+    real: Real<'a>,
     model_tally: Tally,
     tally: Tally,
     /// What a peer that has done nothing wrong has yet to take; `None` once it has.
     honest: Option<VecDeque<Vec<u8>>>,
 }
 
-impl Run {
-    fn new(input: &Input) -> Self {
-        let capacity = 1 + u32::from(input.capacity);
-        let mut twin = Twin::new(1 + input.log2_size % 5, capacity, input.buffers.0);
+impl<'a> Run<'a> {
+    fn new(shared: &'a MockRegion, input: &Input) -> Self {
+        let mut twin = Twin::new(shared, input.capacity(), input.buffers.0);
         let real = Real::new(input.role, &twin);
         let model = Sender::new(input.role, &mut twin.image);
         let honest = input.buffers.0.is_none().then(VecDeque::new);
@@ -186,12 +193,9 @@ impl Run {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Send { seed, lengths, count } => {
-                let burst = lengths
-                    .iter()
-                    .cycle()
-                    .take(usize::from(count % 24))
-                    .zip((0u8..).map(|at| seed.wrapping_add(at)));
+            Step::Send { seed, ref lengths, count } => {
+                let seeds = (0..count % 24).map(|at| seed.wrapping_add(at));
+                let burst = lengths.iter().cycle().zip(seeds);
                 let packets: Vec<_> = burst.map(|(length, seed)| packet(seed, length.bytes())).collect();
                 self.send(&packets);
             }
@@ -200,21 +204,16 @@ impl Run {
                 assert_eq!(self.real.free(wanted.into()), want);
             }
             Step::Buffer { ahead } => {
-                let known = self.model.known(&self.twin.image);
-                if known > 0 {
-                    let ahead = u16::from(ahead) % known;
-                    assert_eq!(
-                        self.real.buffer(&self.twin.shared, ahead),
-                        self.model.peek(&self.twin.image, ahead)
-                    );
-                }
+                let (ahead, image) = (u16::from(ahead), &self.twin.image);
+                let want = (ahead < self.model.known(image)).then(|| self.model.peek(image, ahead));
+                assert_eq!(self.real.buffer(self.twin.shared, ahead), want);
             }
             Step::Complete { ahead, flags, length } => {
                 let known = self.model.known(&self.twin.image);
                 if known > 0 {
-                    // a master that says more than a buffer holds is no longer one whose packets can be predicted
-                    self.honest = None;
+                    self.honest = None; // a master may report more than a buffer holds
                     let ahead = u16::from(ahead) % known;
+                    let flags = DescFlags::from_bits_retain(flags);
                     self.real.complete(ahead, flags, length.0);
                     self.model.complete(&mut self.twin.image, ahead, flags, length.0);
                 }
@@ -235,7 +234,7 @@ impl Run {
 
     fn send(&mut self, packets: &[Vec<u8>]) -> usize {
         let slices: Vec<_> = packets.iter().map(Vec::as_slice).collect();
-        let got = self.real.send(&self.twin.shared, &slices, &mut self.tally);
+        let got = self.real.send(self.twin.shared, &slices, &mut self.tally);
         let want = self.model.send(&mut self.twin.image, packets, &mut self.model_tally);
         assert_eq!(self.tally, self.model_tally);
         match (got, want) {
@@ -269,7 +268,7 @@ impl Run {
             assert_eq!((desc.region, desc.offset), (posted.region, posted.offset));
             bytes.extend_from_slice(&image.bytes[image.place(&desc).unwrap()]);
             at = at.wrapping_add(1);
-            if desc.flags & 1 == 0 && !bytes.is_empty() {
+            if desc.flags.bits() & 1 == 0 && !bytes.is_empty() {
                 break;
             }
         }
@@ -305,7 +304,8 @@ impl Run {
 }
 
 fuzz_target!(|input: Input| {
-    let mut run = Run::new(&input);
+    let shared = region(line_of(input.log2_size), 1 + input.log2_size % 5, input.capacity());
+    let mut run = Run::new(&shared, &input);
     input.steps.iter().take(64).for_each(|step| run.step(step));
     run.finish();
 });

@@ -93,18 +93,15 @@ impl Draft {
     pub fn message(&self, due: Due) -> Message {
         match *self {
             Self::Ack => Message::Ack,
-            Self::Hello { versions, regions, rings, log2_size } => {
-                let (min_version, max_version) = versions.unwrap_or((VERSION, VERSION));
-                Message::Hello(Hello {
-                    name: Name::truncated("fuzz"),
-                    min_version,
-                    max_version,
-                    max_region: regions,
-                    max_m2s_ring: rings.0,
-                    max_s2m_ring: rings.1,
-                    max_log2_ring_size: log2_size % 20,
-                })
-            }
+            Self::Hello { versions, regions, rings, log2_size } => Message::Hello(Hello {
+                name: Name::truncated("fuzz"),
+                min_version: versions.map_or(VERSION, |(min, _)| min),
+                max_version: versions.map_or(VERSION, |(_, max)| max),
+                max_region: regions,
+                max_m2s_ring: rings.0,
+                max_s2m_ring: rings.1,
+                max_log2_ring_size: log2_size % 20,
+            }),
             Self::Init { version, id, mode, secret: number } => Message::Init(Init {
                 version: version.unwrap_or(VERSION),
                 id,
@@ -115,18 +112,14 @@ impl Draft {
             Self::AddRegion { index, size } => {
                 Message::AddRegion(AddRegion { index: index.or(due.region), size: size.bytes() })
             }
-            Self::AddRing { s2m, index, region, place, log2_size, header } => {
-                let (direction, turn) =
-                    if s2m { (Direction::S2M, due.s2m) } else { (Direction::M2S, due.m2s) };
-                Message::AddRing(AddRing {
-                    direction,
-                    index: index.or(turn),
-                    region: region.or(0),
-                    offset: place.or(due.offset),
-                    log2_size: log2_size % 17,
-                    private_hdr_size: header.or(0),
-                })
-            }
+            Self::AddRing { s2m, index, region, place, log2_size, header } => Message::AddRing(AddRing {
+                direction: if s2m { Direction::S2M } else { Direction::M2S },
+                index: index.or(if s2m { due.s2m } else { due.m2s }),
+                region: region.or(0),
+                offset: place.or(due.offset),
+                log2_size: log2_size % 17,
+                private_hdr_size: header.or(0),
+            }),
             Self::Connect { name } => Message::Connect { if_name: text(name) },
             Self::Connected { name } => Message::Connected { if_name: text(name) },
             Self::Disconnect { code, reason } => {

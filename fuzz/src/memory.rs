@@ -3,16 +3,28 @@
 use std::ops::Range;
 
 use arbitrary::{Arbitrary, Unstructured};
+use memif_ring::buffers::{BufferAddr, Buffers};
 use memif_ring::burst::PacketSink;
 use memif_ring::fault::DropReason;
-use memif_ring::layout::{Desc, RING_HEADER_SIZE};
-use memif_ring::mock::{MockRegion, Places};
-use memif_ring::places::{Buffers, Place};
-use memif_ring::shm::{Ring, RingMemory};
+use memif_ring::layout::{Desc, DescFlags, LineSize};
+use memif_ring::mock::{HeapTable, MockRegion, MockRing};
+use memif_ring::shm::RingMemory;
 
-/// Where the header has its fields (protocol section 4).
+/// Where the header has its first index (docs/protocol.md, section 4.1).
 const HEAD_AT: usize = 6;
-const TAIL_AT: usize = 64;
+
+/// The layout of a ring, by a bit of an input that says its size with the others.
+pub const fn line_of(log2_size: u8) -> LineSize {
+    if log2_size < 128 { LineSize::Bytes64 } else { LineSize::Bytes128 }
+}
+
+/// Where the header has its second index, and where the descriptors begin (docs/protocol.md, section 4.1).
+const fn places(line: LineSize) -> (usize, usize) {
+    match line {
+        LineSize::Bytes64 => (64, 128),
+        LineSize::Bytes128 => (128, 256),
+    }
+}
 
 /// Where a slave has its buffers: slot `i` at `first + i * stride` of a region.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +40,7 @@ pub struct Image {
     /// Every byte of region 0.
     pub bytes: Vec<u8>,
     size: u16,
+    line: LineSize,
     /// Where the slave has its buffers.
     pub buffers: Row,
 }
@@ -52,7 +65,7 @@ impl Image {
     }
 
     pub fn tail(&self) -> u16 {
-        u16::from_ne_bytes(self.array(TAIL_AT))
+        u16::from_ne_bytes(self.array(places(self.line).0))
     }
 
     pub fn set_head(&mut self, index: u16) {
@@ -60,17 +73,17 @@ impl Image {
     }
 
     pub fn set_tail(&mut self, index: u16) {
-        self.write(TAIL_AT, &index.to_ne_bytes());
+        self.write(places(self.line).0, &index.to_ne_bytes());
     }
 
     fn desc_at(&self, index: u16) -> usize {
-        RING_HEADER_SIZE + 16 * usize::from(index % self.size)
+        places(self.line).1 + 16 * usize::from(index % self.size)
     }
 
     pub fn desc(&self, index: u16) -> Desc {
         let at = self.desc_at(index);
         Desc {
-            flags: u16::from_ne_bytes(self.array(at)),
+            flags: DescFlags::from_bits_retain(u16::from_ne_bytes(self.array(at))),
             region: u16::from_ne_bytes(self.array(at + 2)),
             length: u32::from_ne_bytes(self.array(at + 4)),
             offset: u32::from_ne_bytes(self.array(at + 8)),
@@ -87,9 +100,9 @@ impl Image {
     }
 
     /// What a master may write of a descriptor.
-    pub fn complete(&mut self, index: u16, flags: u16, length: u32) {
+    pub fn complete(&mut self, index: u16, flags: DescFlags, length: u32) {
         let at = self.desc_at(index);
-        self.write(at, &flags.to_ne_bytes());
+        self.write(at, &flags.bits().to_ne_bytes());
         self.write(at + 4, &length.to_ne_bytes());
     }
 
@@ -98,13 +111,7 @@ impl Image {
         let Row { region, first, stride, capacity } = self.buffers;
         let slot = u32::from(index % self.size);
         let offset = first.wrapping_add(slot.wrapping_mul(stride));
-        Desc { flags: 0, region, length: capacity, offset, metadata: 0 }
-    }
-
-    /// The table of the slave's buffers, for the code under test.
-    pub fn table(&self) -> Buffers<Places> {
-        let Row { region, first, stride, capacity } = self.buffers;
-        Buffers::new(Place::row(region, first, stride).take(self.size.into()).collect(), capacity)
+        Desc { flags: DescFlags::empty(), region, length: capacity, offset, metadata: 0 }
     }
 
     /// Where a descriptor's bytes are, if they are anywhere.
@@ -121,21 +128,36 @@ impl Image {
 }
 
 /// The region that the code under test works on, and the model's image of it.
-pub struct Twin {
-    pub shared: MockRegion,
+pub struct Twin<'a> {
+    pub shared: &'a MockRegion,
     pub image: Image,
     /// The peer's handle, which a spoilt cookie does not take away.
-    peer: Ring,
+    peer: MockRing<'a>,
 }
 
-impl Twin {
-    /// A fresh ring; `buffers` is what the slave believes of its own memory, if not the truth.
-    pub fn new(log2_size: u8, capacity: u32, buffers: Option<Row>) -> Self {
-        let shared = MockRegion::new(log2_size, capacity.next_multiple_of(64), capacity);
+/// A region with a fresh ring.
+pub fn region(line: LineSize, log2_size: u8, capacity: u32) -> MockRegion {
+    MockRegion::laid_out(line, 1, log2_size, capacity.next_multiple_of(64), capacity)
+}
+
+impl<'a> Twin<'a> {
+    /// Over a fresh [`region`]; `buffers` is what the slave believes of its own memory, if not the truth.
+    pub fn new(shared: &'a MockRegion, capacity: u32, buffers: Option<Row>) -> Self {
         let (first, stride) = shared.geometry();
         let buffers = buffers.unwrap_or(Row { region: 0, first, stride, capacity });
-        let (bytes, peer) = (bytes_of(&shared), shared.ring());
-        Self { shared, image: Image { bytes, size: 1 << log2_size, buffers }, peer }
+        let peer = shared.ring();
+        Self {
+            shared,
+            image: Image { bytes: shared.bytes(), size: peer.size(), line: shared.line(), buffers },
+            peer,
+        }
+    }
+
+    /// The table of the slave's buffers, for the code under test.
+    pub fn table(&self) -> Buffers<HeapTable> {
+        let Row { region, first, stride, capacity } = self.image.buffers;
+        let row = BufferAddr::row(region, first, stride).take(self.image.size.into());
+        self.shared.buffers_at(row, capacity)
     }
 
     /// Writes bytes in both; what goes past the end is left out.
@@ -163,26 +185,19 @@ impl Twin {
         self.image.set_desc(index, desc);
     }
 
-    pub fn complete(&mut self, index: u16, flags: u16, length: u32) {
+    pub fn complete(&mut self, index: u16, flags: DescFlags, length: u32) {
         let desc = Desc { flags, length, ..self.image.desc(index) };
         self.set_desc(index, desc);
     }
 
     /// Nothing was written but what the model says.
     pub fn check(&self) {
-        let bytes = bytes_of(&self.shared);
+        let bytes = self.shared.bytes();
         if bytes != self.image.bytes {
             let at = bytes.iter().zip(&self.image.bytes).position(|(got, want)| got != want);
             panic!("the memory differs from the model's at byte {at:?}");
         }
     }
-}
-
-fn bytes_of(shared: &MockRegion) -> Vec<u8> {
-    let mut bytes = vec![0; shared.len()];
-    let span = shared.regions().span(0, 0, u32::try_from(shared.len()).unwrap()).unwrap();
-    assert_eq!(span.copy_to(&mut bytes), bytes.len());
-    bytes
 }
 
 /// Takes up to `room` packets.
@@ -243,6 +258,7 @@ impl<'a> Arbitrary<'a> for AnyDesc {
         let region = if u.ratio(1, 16)? { u.arbitrary()? } else { 0 };
         let flags = if u.ratio(1, 16)? { u.arbitrary()? } else { u.int_in_range(0..=1)? };
         let (length, offset) = (Edge::arbitrary(u)?.0, Edge::arbitrary(u)?.0);
+        let flags = DescFlags::from_bits_retain(flags);
         Ok(Self(Desc { flags, region, length, offset, metadata: 0 }))
     }
 }
@@ -264,7 +280,7 @@ pub enum Mischief {
 
 impl Mischief {
     /// Does it, as the peer of `role`.
-    pub fn commit(&self, twin: &mut Twin, role: Role) {
+    pub fn commit(&self, twin: &mut Twin<'_>, role: Role) {
         let peer = match role {
             Role::Master => twin.image.head(),
             Role::Slave => twin.image.tail(),
@@ -284,7 +300,7 @@ impl Mischief {
 }
 
 /// Sets the index that the peer of `role` owns.
-pub fn move_peer(twin: &mut Twin, role: Role, index: u16) {
+pub fn move_peer(twin: &mut Twin<'_>, role: Role, index: u16) {
     match role {
         Role::Master => twin.set_head(index),
         Role::Slave => twin.set_tail(index),

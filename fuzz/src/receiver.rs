@@ -2,7 +2,7 @@
 
 use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, PeerFault};
-use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
+use memif_ring::layout::{Desc, DescFlags, MAX_PACKET_SIZE, MAX_SEGMENTS};
 
 use crate::memory::{Image, Role};
 
@@ -16,6 +16,8 @@ pub struct Receiver {
     next: u16,
     /// The peer's index, when we last looked.
     peer: u16,
+    /// Descriptors from the next one on in which chains were peeked.
+    chained: u16,
 }
 
 /// One packet, or what was in its place.
@@ -27,7 +29,7 @@ struct Found {
 impl Receiver {
     /// A fresh end; a slave has posted its buffers.
     pub fn new(role: Role, image: &mut Image) -> Self {
-        let mut receiver = Self { role, own: 0, next: 0, peer: 0 };
+        let mut receiver = Self { role, own: 0, next: 0, peer: 0, chained: 0 };
         match role {
             Role::Slave => receiver.post(image),
             Role::Master => image.set_tail(0),
@@ -53,21 +55,40 @@ impl Receiver {
             Role::Master => (image.head(), self.own.wrapping_add(image.size())),
             Role::Slave => (image.tail(), self.own),
         };
-        let mut at = self.peer;
-        loop {
-            if at == index {
-                return Ok(index);
-            }
-            if at == limit {
-                break;
-            }
-            at = at.wrapping_add(1);
+        if self.walk_reaches(index, limit) {
+            return Ok(index);
         }
         let size = image.size().into();
         Err(match self.role {
             Role::Master => PeerFault::HeadTooFar { head: index, tail: self.own, size },
             Role::Slave => PeerFault::TailTooFar { tail: index, head: self.own, size },
         })
+    }
+
+    /// Whether a walk forward from where the peer was last seen gets to `index` before the end of what it owns.
+    fn walk_reaches(&self, index: u16, limit: u16) -> bool {
+        let mut at = self.peer;
+        while at != index && at != limit {
+            at = at.wrapping_add(1);
+        }
+        at == index
+    }
+
+    /// Goes on at the index of a slave that has gone too far; returns how many descriptors that passes over.
+    pub fn resynchronise(&mut self, image: &mut Image) -> u16 {
+        let (head, size) = (image.head(), image.size());
+        let mut lost = 0;
+        if !self.walk_reaches(head, self.next.wrapping_add(size)) {
+            lost = head.wrapping_sub(self.next);
+            self.chained = 0;
+            self.next = head.wrapping_sub(size / 2);
+            self.clear_next(image, head);
+            self.next = head;
+        }
+        self.peer = head;
+        self.own = self.next;
+        image.set_tail(self.own);
+        lost
     }
 
     /// The packets that a sink of `room` gets, and how many descriptors that consumes.
@@ -89,10 +110,10 @@ impl Receiver {
                     packets.push(packet);
                 }
                 Err(reason) => {
-                    tally.dropped += 1;
-                    tally.drops[reason.index()] += 1;
+                    tally.count_drop(reason);
                 }
             }
+            self.clear_next(image, found.end);
             self.next = found.end;
         }
         let consumed = self.next.wrapping_sub(start);
@@ -116,7 +137,7 @@ impl Receiver {
                 Err(reason) => fault = fault.or(Some(reason)),
             }
             at = at.wrapping_add(1);
-            if desc.flags & 1 == 0 {
+            if desc.flags.bits() & 1 == 0 {
                 break;
             }
             if at == self.peer {
@@ -147,7 +168,7 @@ impl Receiver {
     }
 
     /// What `peek` hands out and returns for the packet that many descriptors ahead.
-    pub fn peek(&self, image: &Image, ahead: u16) -> (u16, Result<(), DropReason>, Vec<Desc>) {
+    pub fn peek(&mut self, image: &Image, ahead: u16) -> (u16, Result<(), DropReason>, Vec<Desc>) {
         let from = self.next.wrapping_add(ahead);
         let (mut at, mut verdict, mut visited) = (from, Ok(()), Vec::new());
         loop {
@@ -156,7 +177,7 @@ impl Receiver {
                 verdict = self.resolve(image, at, &desc).map(|_| visited.push(desc));
             }
             at = at.wrapping_add(1);
-            if desc.flags & 1 == 0 {
+            if desc.flags.bits() & 1 == 0 {
                 break;
             }
             if at == self.peer {
@@ -164,12 +185,28 @@ impl Receiver {
                 break;
             }
         }
+        if image.desc(from).flags.contains(DescFlags::NEXT) {
+            self.chained = self.chained.max(at.wrapping_sub(self.next));
+        }
         (at.wrapping_sub(from), verdict, visited)
     }
 
     pub fn release(&mut self, image: &mut Image, slots: u16) {
-        self.next = self.next.wrapping_add(slots.min(self.known()));
+        let slots = slots.min(self.known());
+        self.clear_next(image, self.next.wrapping_add(slots.min(self.chained)));
+        self.chained = self.chained.saturating_sub(slots);
+        self.next = self.next.wrapping_add(slots);
         self.give_back(image, false);
+    }
+
+    /// A master leaves no NEXT in the descriptors of packets that it has consumed.
+    fn clear_next(&self, image: &mut Image, end: u16) {
+        let mut at = self.next;
+        while self.role == Role::Master && at != end {
+            let desc = image.desc(at);
+            image.set_desc(at, Desc { flags: desc.flags - DescFlags::NEXT, ..desc });
+            at = at.wrapping_add(1);
+        }
     }
 
     /// In lots of more than a quarter ring, or all when there was nothing to do.

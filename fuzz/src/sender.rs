@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, PeerFault};
-use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
+use memif_ring::layout::{Desc, DescFlags, MAX_PACKET_SIZE, MAX_SEGMENTS};
 
 use crate::memory::{Image, Role};
 
@@ -101,29 +101,43 @@ impl Sender {
                 continue;
             }
             // descriptors may lie where the peer says that buffers are, so it is looked at anew behind them
-            run.drain(..).for_each(|length| self.fill(image, 0, length));
-            match self.fate(image, until, 0, packet) {
-                Fate::Waits => break,
-                Fate::Dropped(slots, reason) => {
-                    tally.dropped += 1;
-                    tally.drops[reason.index()] += 1;
-                    (0..slots).for_each(|_| self.fill(image, 0, 0));
-                }
-                Fate::Fits(places) => {
-                    tally.packets += 1;
-                    tally.bytes += packet.len() as u64;
-                    self.scatter(image, &places, packet);
-                    sent.push(packet.clone());
-                }
+            run.drain(..).for_each(|length| self.fill(image, DescFlags::empty(), length));
+            match self.send_other(image, until, packet, tally) {
+                None => break,
+                Some(was_sent) => sent.extend(was_sent.then(|| packet.clone())),
             }
             done += 1;
         }
-        run.drain(..).for_each(|length| self.fill(image, 0, length));
+        run.drain(..).for_each(|length| self.fill(image, DescFlags::empty(), length));
         if self.own != start {
             self.publish(image);
         }
         self.short = done < packets.len();
         Ok((done, sent))
+    }
+
+    /// Sends or drops a packet that does not fit into one buffer: whether it was sent. `None` if it has to wait.
+    fn send_other(
+        &mut self,
+        image: &mut Image,
+        until: u16,
+        packet: &[u8],
+        tally: &mut Tally,
+    ) -> Option<bool> {
+        match self.fate(image, until, 0, packet) {
+            Fate::Waits => None,
+            Fate::Dropped(slots, reason) => {
+                tally.count_drop(reason);
+                (0..slots).for_each(|_| self.fill(image, DescFlags::empty(), 0));
+                Some(false)
+            }
+            Fate::Fits(places) => {
+                tally.packets += 1;
+                tally.bytes += packet.len() as u64;
+                self.scatter(image, &places, packet);
+                Some(true)
+            }
+        }
     }
 
     /// What becomes of a packet for which the slots begin `ahead` of our next one.
@@ -138,16 +152,15 @@ impl Sender {
         let (mut places, mut capacity, mut at) = (Vec::new(), 0, start);
         while capacity < packet.len() {
             let slots = at.wrapping_sub(start);
+            if places.len() == MAX_SEGMENTS || slots == image.size() {
+                return Fate::Dropped(0, DropReason::TooLarge);
+            }
             if at == until {
-                let whole = slots == image.size();
-                return if whole { Fate::Dropped(slots, DropReason::TooLarge) } else { Fate::Waits };
+                return Fate::Waits;
             }
             match image.place(&self.buffer(image, at)) {
                 Err(reason) => return Fate::Dropped(slots + 1, reason),
                 Ok(place) if place.is_empty() => return Fate::Dropped(slots + 1, DropReason::OutOfRegion),
-                Ok(_) if places.len() == MAX_SEGMENTS => {
-                    return Fate::Dropped(slots + 1, DropReason::TooLarge);
-                }
                 Ok(place) => {
                     capacity += place.len();
                     places.push(place);
@@ -171,18 +184,18 @@ impl Sender {
         for place in places {
             let (piece, more) = rest.split_at(place.len().min(rest.len()));
             image.write(place.start, piece);
-            self.fill(image, u16::from(!more.is_empty()), piece.len() as u32);
+            self.fill(image, DescFlags::next_if(!more.is_empty()), piece.len() as u32);
             rest = more;
         }
     }
 
     /// Writes our next slot's descriptor and goes on to the one behind it.
-    fn fill(&mut self, image: &mut Image, flags: u16, length: u32) {
+    fn fill(&mut self, image: &mut Image, flags: DescFlags, length: u32) {
         self.write(image, self.own, flags, length);
         self.own = self.own.wrapping_add(1);
     }
 
-    fn write(&self, image: &mut Image, index: u16, flags: u16, length: u32) {
+    fn write(&self, image: &mut Image, index: u16, flags: DescFlags, length: u32) {
         match self.role {
             Role::Slave => image.set_desc(index, Desc { flags, length, ..image.posted(index) }),
             Role::Master => image.complete(index, flags, length),
@@ -203,7 +216,7 @@ impl Sender {
     }
 
     /// Writes the `ahead`-th free slot; a slave never says more than its buffers hold.
-    pub fn complete(&self, image: &mut Image, ahead: u16, flags: u16, length: u32) {
+    pub fn complete(&self, image: &mut Image, ahead: u16, flags: DescFlags, length: u32) {
         let index = self.own.wrapping_add(ahead);
         let length = if self.role == Role::Slave { length.min(image.buffers.capacity) } else { length };
         self.write(image, index, flags, length);

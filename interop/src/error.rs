@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Why a scenario failed, or could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Our side refused or failed.
+    /// The library returned an error.
     #[error(transparent)]
     Memif(#[from] memif_pmd::Error),
     /// A core could not be used.
@@ -15,15 +15,23 @@ pub enum Error {
     /// A file or process could not be used.
     #[error("{what}: {error}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
         /// The kernel's answer.
         error: io::Error,
     },
-    /// testpmd did something else than asked.
-    #[error("testpmd {problem}; it said last:\n{said}")]
+    /// testpmd did not do what it was asked for.
+    #[error("testpmd {problem}; its last output:\n{said}")]
     Testpmd {
         /// What happened.
+        problem: String,
+        /// The end of its output.
+        said: String,
+    },
+    /// testpmd ended by SIGSEGV.
+    #[error("testpmd crashed (SIGSEGV), and {problem}; its last output:\n{said}")]
+    Crashed {
+        /// What was asked of it.
         problem: String,
         /// The end of its output.
         said: String,
@@ -31,12 +39,12 @@ pub enum Error {
     /// Something did not happen in time.
     #[error("{what} did not happen within {waited:?}")]
     Late {
-        /// What was waited for.
+        /// What the runner waited for.
         what: String,
-        /// For how long.
+        /// How long it waited.
         waited: Duration,
     },
-    /// The peer could not be fetched from Debian's packages.
+    /// testpmd could not be fetched from Debian's packages.
     #[error("{script} failed with {status}: see its output above")]
     Fetch {
         /// The script.
@@ -44,17 +52,17 @@ pub enum Error {
         /// How it ended.
         status: std::process::ExitStatus,
     },
-    /// A count or content that is not as it must be.
+    /// A count or a packet is wrong.
     #[error("{0}")]
     Wrong(String),
-    /// Huge pages are needed and not to be had.
+    /// There are not enough huge pages.
     #[error("{needed} huge pages needed, {free} free: {remedy}")]
     HugePages {
         /// How many are needed.
         needed: u64,
         /// How many were free.
         free: u64,
-        /// What to do.
+        /// How to get them.
         remedy: String,
     },
     /// Ctrl-C.
@@ -63,7 +71,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The kernel's answer to what was tried.
+    /// The kernel's answer to an operation.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |error| Self::Io { what, error }

@@ -1,23 +1,24 @@
-//! Huge pages for as long as a scenario needs them: the one setting of the machine that is touched, and put back.
+//! Reserves huge pages while a scenario needs them. The runner changes no other setting of the machine, and restores this
+//! one.
 
 use std::fs;
 use std::path::PathBuf;
 
 use crate::error::Error;
 
-/// The kernel's pool of 2 MiB pages, as large as it has to be; dropped = as large as it was.
+/// The kernel's pool of 2 MiB pages, enlarged if necessary. Restored on drop.
 #[derive(Debug)]
 pub struct Reserved {
     pool: PathBuf,
-    /// Pages that the pool had before, if it had to grow.
+    /// Size of the pool before it was enlarged; `None` if it was large enough.
     before: Option<u64>,
 }
 
 impl Reserved {
-    /// At least `needed` free huge pages of 2 MiB.
+    /// Makes sure that `needed` huge pages of 2 MiB are free.
     ///
     /// # Errors
-    /// [`Error::HugePages`], which says how to get them.
+    /// [`Error::HugePages`]: there are too few, and the pool cannot be enlarged.
     pub fn new(needed: u64) -> Result<Self, Error> {
         let mut reserved = Self { pool: "/sys/kernel/mm/hugepages/hugepages-2048kB".into(), before: None };
         let free = reserved.free();
@@ -40,7 +41,7 @@ impl Reserved {
         self.number("free_hugepages").saturating_sub(self.number("resv_hugepages"))
     }
 
-    /// A machine without huge pages has none of anything.
+    /// A number in the kernel's description of the pool; 0 on a machine without huge pages.
     fn number(&self, file: &str) -> u64 {
         let text = fs::read_to_string(self.pool.join(file)).unwrap_or_default();
         text.trim().parse().unwrap_or_default()
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_changed_when_nothing_is_needed() {
+    fn a_pool_that_is_large_enough_is_not_changed() {
         assert_eq!(Reserved::new(0).unwrap().before, None);
     }
 }

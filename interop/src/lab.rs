@@ -1,4 +1,4 @@
-//! One experiment: a testpmd and an interface of ours with a link between them, on two cores.
+//! The setup of a scenario: testpmd and an interface of this process with a link between them, on two cores.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,31 @@ use std::time::Duration;
 
 use memif_interop::{Error, Output, Reserved, Testpmd};
 use memif_os::cpu::{allowed_cores, pin_current};
-use memif_pmd::{HugePages, Interface, Memif, PacketMemory, Port, Running, Stop, Workers, forward_in_place};
+use memif_pmd::{HugePages, Interface, Memif, Port, Running, Stop, Workers, forward_in_place};
 use tempfile::TempDir;
 
-/// For a link to come up or go down: more than the two seconds after which a slave tries again.
+use crate::links::Links;
+
+/// Timeout for a link to come up or go down: more than a slave's reconnection interval of two seconds.
 pub(crate) const LINK: Duration = Duration::from_secs(8);
-/// Packets above this size take two buffers of [`LARGE_BUFFER`].
+/// Packets above this size use two buffers of [`LARGE_BUFFER`] bytes.
 const LARGE: usize = 2048;
 const LARGE_BUFFER: usize = 8192;
-/// Of [`HUGE_PAGE`] bytes, for testpmd's `-m 128` and what its memif driver takes beside.
+/// Number of huge pages for testpmd's `-m 128` and its memif driver.
 const HUGE_PAGES: u64 = 72;
 const HUGE_PAGE: u64 = 2 << 20;
 
-/// What testpmd is.
+/// Bytes of the packets of testpmd after [`MIX`]: it sends the first one, two or three pieces.
+pub(crate) const MIXED: [usize; 3] = [64, 64 + 1514, 64 + 1514 + 9000];
+/// What makes testpmd send packets of mixed sizes.
+pub(crate) const MIX: [&str; 2] = ["set txpkts 64,1514,9000", "set txsplit rand"];
+
+/// testpmd's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// It listens, ours is the slave.
+    /// It listens; this process is the slave.
     Server,
-    /// It connects, ours is the master.
+    /// It connects; this process is the master.
     Client,
 }
 
@@ -35,47 +42,52 @@ pub(crate) enum Peer {
 pub(crate) struct Setup {
     /// testpmd's role.
     pub(crate) peer: Peer,
-    /// Bytes of a packet: decides buffers and packet memory.
+    /// Bytes of a packet, which determine the size of buffers and packet memory.
     pub(crate) size: usize,
     /// Queue pairs.
     pub(crate) queues: u16,
     /// An abstract socket instead of a path.
     pub(crate) is_abstract: bool,
-    /// testpmd lays its packet memory on huge pages and shares it. For a client.
+    /// Packets of [`MIXED`] sizes, of up to six descriptors, instead of `size`.
+    pub(crate) is_mixed: bool,
+    /// testpmd, as a client, shares its own packet memory on huge pages.
     pub(crate) zero_copy: bool,
-    /// Our secret, empty for none.
+    /// This process's secret; empty for none.
     pub(crate) our_secret: &'static str,
-    /// testpmd's secret, empty for none.
+    /// testpmd's secret; empty for none.
     pub(crate) its_secret: &'static str,
 }
 
 impl Setup {
-    /// One queue pair on a path, copied, without secrets.
+    /// One queue pair, a socket file, copying, no secrets.
     pub(crate) const fn new(peer: Peer, size: usize) -> Self {
         let (our_secret, its_secret) = ("", "");
-        Self { peer, size, queues: 1, is_abstract: false, zero_copy: false, our_secret, its_secret }
+        let (is_abstract, is_mixed, zero_copy) = (false, false, false);
+        Self { peer, size, queues: 1, is_abstract, is_mixed, zero_copy, our_secret, its_secret }
     }
 
-    /// Descriptors that a packet takes.
+    /// Number of descriptors of a packet.
     pub(crate) const fn descriptors(&self) -> u64 {
         if self.size > LARGE { 2 } else { 1 }
     }
 }
 
-/// What all experiments share.
+/// What all scenarios share.
 #[derive(Debug)]
 pub(crate) struct Lab {
     testpmd: PathBuf,
-    /// Ours, and the one testpmd forwards on.
+    /// The core of this process, and the one on which testpmd forwards.
     cores: (usize, usize),
     folder: TempDir,
-    /// Stopped by Ctrl-C.
+    /// Duration of traffic of mixed sizes.
+    pub(crate) mixed_for: Duration,
+    /// Raised by Ctrl-C.
     pub(crate) stop: Stop,
 }
 
 impl Lab {
-    /// Uses the testpmd in `dpdk`, and the first two cores that may be used.
-    pub(crate) fn new(dpdk: &Path, stop: Stop) -> Result<Self, Error> {
+    /// Uses the testpmd in `dpdk` and the first two allowed cores.
+    pub(crate) fn new(dpdk: &Path, mixed_for: Duration, stop: Stop) -> Result<Self, Error> {
         let allowed = allowed_cores();
         let ours = allowed.first().copied().unwrap_or_default();
         let its = allowed.get(1).copied().unwrap_or(ours);
@@ -84,16 +96,16 @@ impl Lab {
         }
         let folder = tempfile::Builder::new().prefix("memif-interop-").tempdir();
         let folder = folder.map_err(Error::io("cannot make a temporary folder"))?;
-        Ok(Self { testpmd: dpdk.join("testpmd"), cores: (ours, its), folder, stop })
+        Ok(Self { testpmd: dpdk.join("testpmd"), cores: (ours, its), folder, mixed_for, stop })
     }
 
-    /// The socket without the mark of an abstract one.
+    /// The socket's address without the mark of an abstract one.
     fn socket(&self, setup: &Setup) -> String {
         let path = self.folder.path().join("memif.sock").display().to_string();
         if setup.is_abstract { path.trim_start_matches('/').replace('/', "-") } else { path }
     }
 
-    /// Our end as text, as a port.
+    /// The port of this process, as text.
     fn port(&self, setup: &Setup) -> String {
         let at = if setup.is_abstract { "@" } else { "" };
         let role = if setup.peer == Peer::Server { "slave" } else { "master" };
@@ -129,7 +141,9 @@ impl Lab {
             "--no-huge --no-shconf -m 256"
         };
         // one segment a packet in its memory
-        let mbufs = if setup.size > LARGE {
+        let mbufs = if setup.is_mixed {
+            "--total-num-mbufs=8192 --mbuf-size=9216 --burst=64"
+        } else if setup.size > LARGE {
             "--total-num-mbufs=4096 --mbuf-size=10240"
         } else {
             "--total-num-mbufs=8192"
@@ -158,29 +172,32 @@ impl Lab {
         Testpmd::start(&self.testpmd, &self.arguments(setup, mode), &self.stop)
     }
 
-    /// Opens our end.
-    pub(crate) fn open(&self, memif: &Memif, setup: &Setup) -> Result<Interface, Error> {
-        Ok(self.port(setup).parse::<Port>()?.interface(memif).open()?)
+    /// Opens the interface of this process.
+    pub(crate) fn open(&self, memif: &Memif, setup: &Setup, links: &Links) -> Result<Interface, Error> {
+        let links = links.clone();
+        let builder = self.port(setup).parse::<Port>()?.interface(memif);
+        Ok(builder.on_event(move |event| links.note(event)).open()?)
     }
 
-    /// Both ends, in the order that testpmd needs.
+    /// Starts both ends in the order that testpmd needs.
     pub(crate) fn both_ends(&self, setup: &Setup, mode: &str) -> Result<Bench, Error> {
         let huge_pages = setup.zero_copy.then(|| Reserved::new(HUGE_PAGES)).transpose()?;
         let memif = Memif::start()?;
+        let links = Links::default();
         let (testpmd, interface) = match setup.peer {
             Peer::Server => {
                 let testpmd = self.testpmd(setup, mode)?;
-                (testpmd, self.open(&memif, setup)?)
+                (testpmd, self.open(&memif, setup, &links)?)
             }
             Peer::Client => {
-                let interface = self.open(&memif, setup)?;
+                let interface = self.open(&memif, setup, &links)?;
                 (self.testpmd(setup, mode)?, interface)
             }
         };
-        Ok(Bench { testpmd, interface, _memif: memif, _huge_pages: huge_pages })
+        Ok(Bench { testpmd, interface, links, _memif: memif, _huge_pages: huge_pages })
     }
 
-    /// Both ends with a link that both know of.
+    /// Starts both ends and waits until both have a link.
     pub(crate) fn link(&self, setup: &Setup, mode: &str) -> Result<Bench, Error> {
         let mut bench = self.both_ends(setup, mode)?;
         bench.interface.wait_up(Some(LINK))?;
@@ -193,12 +210,13 @@ impl Lab {
         Ok(bench)
     }
 
-    /// testpmd's server and a master of ours, and between them a forwarder that is slave of both and copies nothing.
+    /// Starts testpmd as a server, a master in this process, and between them a zero-copy forwarder that is slave of both.
     pub(crate) fn crossing(&self, setup: &Setup, mode: &str) -> Result<Crossing, Error> {
         let memif = Memif::start()?;
         let mut testpmd = self.testpmd(setup, mode)?;
         let port: Port = self.port(setup).parse()?;
-        let memory = PacketMemory::new(&memif, 4 * port.buffers(), port.buffer_size(), HugePages::Off)?;
+        let memory = memif.packet_memory().buffers(4 * port.buffers()).buffer_size(port.buffer_size());
+        let memory = memory.huge_pages(HugePages::Off).allocate()?;
         let socket = self.folder.path().join("crossing.sock").display().to_string();
         let master = memif.interface(&socket).master().open()?;
         let inner = memif.interface(&socket).packet_memory(&memory).open()?;
@@ -214,7 +232,7 @@ impl Lab {
         Ok(Crossing { bench: Bench::new(testpmd, outer, memif), workers, master, _inner: inner })
     }
 
-    /// Runs `traffic` on our core while `meanwhile` goes on here, and returns what both came to.
+    /// Runs `traffic` on the core of this process, and `meanwhile` on this thread. Returns both results.
     pub(crate) fn on_our_core<T: Send, U>(
         &self,
         traffic: impl FnOnce() -> Result<T, Error> + Send,
@@ -233,7 +251,7 @@ impl Lab {
         })
     }
 
-    /// A process of our own with our end, under traffic: one to be killed.
+    /// Starts a second process with this process's end and traffic, to be killed.
     pub(crate) fn victim(&self, setup: &Setup) -> Result<Victim, Error> {
         let program = std::env::current_exe().map_err(Error::io("cannot find this program"))?;
         let mut child = Command::new(program)
@@ -250,27 +268,29 @@ impl Lab {
 
 /// Both ends of a link.
 pub(crate) struct Bench {
-    /// Its end.
+    /// testpmd.
     pub(crate) testpmd: Testpmd,
-    /// Our end.
+    /// The interface of this process.
     pub(crate) interface: Interface,
+    /// What became of its link.
+    pub(crate) links: Links,
     // dropped in this order: memory is free before the pool shrinks
     _memif: Memif,
     _huge_pages: Option<Reserved>,
 }
 
-/// A forwarder between testpmd and a master of ours.
+/// A forwarder between testpmd and a master in this process.
 pub(crate) struct Crossing {
     workers: Running,
     /// testpmd, and the forwarder's link with it.
     pub(crate) bench: Bench,
-    /// What testpmd sends back arrives here.
+    /// The master, which receives what testpmd sends back.
     pub(crate) master: Interface,
     _inner: Interface,
 }
 
 impl Crossing {
-    /// Ends the forwarder, then testpmd.
+    /// Stops the forwarder, then testpmd.
     pub(crate) fn end(self) -> Result<(), Error> {
         self.bench.end()?;
         self.workers.stop().stop();
@@ -280,36 +300,36 @@ impl Crossing {
 }
 
 impl Bench {
-    /// A link that was put together by hand.
+    /// From parts that were started separately.
     pub(crate) fn new(testpmd: Testpmd, interface: Interface, memif: Memif) -> Self {
-        Self { testpmd, interface, _memif: memif, _huge_pages: None }
+        Self { testpmd, interface, links: Links::default(), _memif: memif, _huge_pages: None }
     }
 
-    /// Ends testpmd first: it does not bear the death of its peer well.
+    /// Stops testpmd first, as it may crash when its peer dies.
     pub(crate) fn end(mut self) -> Result<(), Error> {
         self.testpmd.command("stop")?;
         self.testpmd.quit()
     }
 }
 
-/// What a victim says once its end is open.
+/// Printed by a victim when its interface is open.
 pub(crate) const LISTENING: &str = "listening";
-/// What a victim says once packets go round and verify.
+/// Printed by a victim when packets come back and verify.
 pub(crate) const FLOWING: &str = "flowing";
 
-/// A process of ours, to be killed; killed when dropped.
+/// A process of this program that is to be killed; killed on drop.
 pub(crate) struct Victim {
     child: Child,
     output: Arc<Output>,
 }
 
 impl Victim {
-    /// Waits until its end is open.
+    /// Waits until its interface is open.
     pub(crate) fn listening(&self) -> Result<(), Error> {
         self.says(LISTENING)
     }
 
-    /// Waits until its packets go round.
+    /// Waits until its packets come back.
     pub(crate) fn flowing(&self) -> Result<(), Error> {
         self.says(FLOWING)
     }
@@ -321,7 +341,7 @@ impl Victim {
         }
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(self) {
         drop(self);
     }

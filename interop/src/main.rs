@@ -1,16 +1,19 @@
 //! Runs memif interfaces against DPDK's testpmd, in both roles, and checks every packet. See the README.
 
+mod judge;
 mod lab;
+mod links;
 mod packets;
 mod scenarios;
 mod traffic;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use memif_interop::{Error, fetch};
+use memif_interop::{BOOKWORM, Error, fetch, folder};
 use memif_pmd::{Memif, Port, Stop, ctrl_c};
 
 use crate::lab::{FLOWING, LINK, LISTENING, Lab};
@@ -20,13 +23,19 @@ use crate::traffic::RoundTrip;
 /// Runs memif interfaces against DPDK's testpmd and checks every packet.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Folder of the unpacked peer; it is fetched from Debian's packages if it is not there.
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/dpdk"))]
-    dpdk: PathBuf,
+    /// Suite of Debian whose testpmd is fetched: bookworm (DPDK 22.11), trixie (24.11) or sid (25.11)
+    #[arg(long, default_value = BOOKWORM)]
+    suite: String,
+    /// Directory of the unpacked testpmd, which is fetched if it is not there [default: target/dpdk, or target/dpdk-SUITE]
+    #[arg(long, value_name = "DIR")]
+    dpdk: Option<PathBuf>,
     /// Only the scenarios whose name contains this.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
-    /// Be the process that is to be killed.
+    /// Duration of traffic of mixed sizes
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    mixed_for: u64,
+    /// Run the process that is to be killed
     #[arg(long, value_name = "PORT", hide = true)]
     victim: Option<Port>,
 }
@@ -34,7 +43,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.victim {
-        Some(port) => be_the_victim(port).map(|()| true),
+        Some(port) => run_victim(port).map(|()| true),
         None => run(&arguments),
     };
     match result {
@@ -47,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the scenarios, a line each; whether all passed.
+/// Runs the scenarios and prints a line for each. True if all passed.
 fn run(arguments: &Arguments) -> Result<bool, Error> {
     let scenarios: Vec<_> =
         scenarios::all().into_iter().filter(|scenario| scenario.name.contains(&arguments.only)).collect();
@@ -55,8 +64,9 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
         let names: Vec<_> = scenarios::all().into_iter().map(|scenario| scenario.name).collect();
         return Err(Error::Wrong(format!("no such scenario: there are {}", names.join(", "))));
     }
-    fetch(&arguments.dpdk)?;
-    let lab = Lab::new(&arguments.dpdk, ctrl_c()?)?;
+    let dpdk = arguments.dpdk.clone().unwrap_or_else(|| folder(&arguments.suite));
+    fetch(&dpdk, &arguments.suite)?;
+    let lab = Lab::new(&dpdk, Duration::from_secs(arguments.mixed_for), ctrl_c()?)?;
     let mut passed = 0;
     for scenario in &scenarios {
         if lab.stop.is_stopped() {
@@ -70,7 +80,12 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
 
 fn report(scenario: &Scenario, lab: &Lab) -> bool {
     let began = Instant::now();
-    let result = scenario.run(lab);
+    let mut result = scenario.run(lab);
+    if matches!(result, Err(Error::Crashed { .. })) {
+        // known of it when its peer goes, and no fault of ours: once is forgiven
+        println!("note    {:<27} testpmd crashed: trying again", scenario.name);
+        result = scenario.run(lab);
+    }
     let (verdict, text) = match &result {
         Ok(text) => ("ok", text.clone()),
         Err(error) => ("FAILED", error.to_string()),
@@ -79,8 +94,8 @@ fn report(scenario: &Scenario, lab: &Lab) -> bool {
     result.is_ok()
 }
 
-/// Keeps packets going round until killed, or until its peer is gone.
-fn be_the_victim(port: &Port) -> Result<(), Error> {
+/// Sends and receives packets until it is killed, or its peer is gone.
+fn run_victim(port: &Port) -> Result<(), Error> {
     let (memif, stop) = (Memif::start()?, Stop::new());
     let interface = port.interface(&memif).open()?;
     println!("{LISTENING}");

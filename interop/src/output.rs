@@ -1,11 +1,11 @@
-//! What child processes write, collected while it is waited for.
+//! Collects the output of child processes and waits for parts of it.
 
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What a child wrote on one stream so far; the end of it is waited for.
+/// The output of a child on one stream so far.
 #[derive(Debug, Default)]
 pub struct Output {
     text: Mutex<String>,
@@ -28,12 +28,12 @@ impl Output {
         output
     }
 
-    /// All of it so far.
+    /// The whole output so far.
     pub fn text(&self) -> String {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What came from byte `from` on up to and including `wanted`, if it comes within `timeout`.
+    /// The output from byte `from` up to and including `wanted`, if that appears within `timeout`.
     pub fn wait(&self, from: usize, wanted: &str, timeout: Duration) -> Option<String> {
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |text: &mut String| text.get(from..).is_none_or(|new| !new.contains(wanted));

@@ -1,15 +1,15 @@
-//! Packets whose every byte is known, and what can be checked of testpmd's own.
+//! Packets of which every byte is known, and the check of testpmd's own packets.
 
 /// Bytes before the body: magic u32, stream u32, sequence u64.
 const HEAD: usize = 16;
 const MAGIC: u32 = 0x6d69_6f70;
-/// Bodies start at one of so many places of the pattern.
+/// Number of offsets in the pattern at which a body may start.
 const STARTS: usize = 4096;
 const PATTERN_LEN: usize = 16 << 10;
 /// Largest packet that [`Stream`] makes, in bytes.
 pub(crate) const MAX_SIZE: usize = HEAD + PATTERN_LEN - STARTS;
 
-/// Pseudo-random, so that no two bodies of a packet's length are the same.
+/// Pseudo-random bytes, so that bodies of different offsets differ.
 static PATTERN: [u8; PATTERN_LEN] = pattern();
 
 const fn pattern() -> [u8; PATTERN_LEN] {
@@ -26,26 +26,48 @@ const fn pattern() -> [u8; PATTERN_LEN] {
     bytes
 }
 
-/// Packets of one size in order: one end of it makes them, the other expects them.
+/// Sizes of [`Stream::mixed`], each for a quarter of the packets; the last quarter has any size between the smallest and the
+/// largest.
+const MIXED: [u16; 3] = [64, 1514, 9000];
+
+/// A sequence of packets of one size, or of mixed ones: the sender generates them, the receiver checks them.
 #[derive(Debug)]
 pub(crate) struct Stream {
     tag: u32,
-    size: usize,
+    /// The size of all packets; `None` for mixed ones.
+    size: Option<usize>,
     next: u64,
+    bytes: u64,
 }
 
 impl Stream {
     /// The stream `tag` of packets of `size` bytes, 64 to [`MAX_SIZE`], from sequence 0.
     pub(crate) fn new(tag: u32, size: usize) -> Self {
-        Self { tag, size: size.clamp(64, MAX_SIZE), next: 0 }
+        Self { tag, size: Some(size.clamp(64, MAX_SIZE)), next: 0, bytes: 0 }
     }
 
-    /// Bytes of each packet.
+    /// The stream `tag` of packets of mixed sizes, 64 to 9000 bytes, in an order that looks random.
+    pub(crate) fn mixed(tag: u32) -> Self {
+        Self { tag, size: None, next: 0, bytes: 0 }
+    }
+
+    /// Bytes of the next packet.
     pub(crate) fn size(&self) -> usize {
-        self.size
+        self.size.unwrap_or_else(|| {
+            let number = (self.next + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            let [smallest, .., largest] = MIXED.map(u64::from);
+            let any = smallest + (number >> 2) % (largest - smallest + 1);
+            let size = usize::try_from(number % 4).ok().and_then(|at| MIXED.get(at).copied());
+            size.map_or(usize::try_from(any).unwrap_or_default(), usize::from)
+        })
     }
 
-    /// Packets made, or met.
+    /// Bytes of all packets so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Number of packets generated, or checked.
     pub(crate) fn count(&self) -> u64 {
         self.next
     }
@@ -57,32 +79,37 @@ impl Stream {
         head[8..].copy_from_slice(&self.next.to_le_bytes());
         let number = self.next.wrapping_mul(0x9fb2_1c65_1e98_df25) ^ u64::from(self.tag);
         let start = usize::try_from(number % STARTS as u64).unwrap_or_default();
-        (head, &PATTERN[start..start + self.size - HEAD])
+        (head, &PATTERN[start..start + self.size() - HEAD])
     }
 
-    /// Fills `packet`, which has the stream's size, as its next one.
+    /// Fills `packet`, which has [`Stream::size`] bytes, as the next one.
     pub(crate) fn make(&mut self, packet: &mut [u8]) {
         let (head, body) = self.parts();
         packet[..HEAD].copy_from_slice(&head);
         packet[HEAD..].copy_from_slice(body);
-        self.next += 1;
+        self.advance();
     }
 
-    /// Checks that `packet` is its next one, to the last byte; says what is wrong with it otherwise.
+    /// Checks every byte of the next packet. Returns what is wrong with it.
     pub(crate) fn expect(&mut self, packet: &[u8]) -> Result<(), String> {
         let (head, body) = self.parts();
         if packet.split_at_checked(HEAD) != Some((&head[..], body)) {
             return Err(self.complaint(packet, &head));
         }
-        self.next += 1;
+        self.advance();
         Ok(())
+    }
+
+    fn advance(&mut self) {
+        self.bytes += self.size() as u64;
+        self.next += 1;
     }
 
     #[cold]
     fn complaint(&self, packet: &[u8], head: &[u8; HEAD]) -> String {
         let wanted = format!("packet {} of stream {:#x}", self.next, self.tag);
-        if packet.len() != self.size {
-            return format!("{wanted} has {} bytes instead of {}", packet.len(), self.size);
+        if packet.len() != self.size() {
+            return format!("{wanted} has {} bytes instead of {}", packet.len(), self.size());
         }
         match packet.first_chunk::<HEAD>() {
             Some(got) if got != head => format!("{wanted} begins with {got:02x?} instead of {head:02x?}"),
@@ -116,6 +143,14 @@ pub(crate) fn check_txonly(packet: &[u8], size: usize) -> Result<(), String> {
     }
 }
 
+/// Checks a packet of testpmd's `txonly` with mixed sizes: one of `sizes`, as its own headers say.
+pub(crate) fn check_mixed(packet: &[u8], sizes: &[usize]) -> Result<(), String> {
+    if !sizes.contains(&packet.len()) {
+        return Err(format!("{} bytes, a size that testpmd does not send", packet.len()));
+    }
+    check_txonly(packet, packet.len())
+}
+
 /// The ones' complement sum of IPv4 (RFC 1071).
 fn ones_sum(bytes: &[u8]) -> u16 {
     bytes.chunks_exact(2).fold(0, |sum: u16, pair| {
@@ -135,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_expected() {
+    fn generated_packets_pass_the_check() {
         for size in [64, 1514, 9000, MAX_SIZE] {
             let (mut made, mut expected) = (Stream::new(7, size), Stream::new(7, size));
             for _ in 0..5000 {
@@ -146,7 +181,21 @@ mod tests {
     }
 
     #[test]
-    fn a_change_anywhere_shows() {
+    fn mixed_sizes_have_their_shares() {
+        let (mut made, mut expected) = (Stream::mixed(7), Stream::mixed(7));
+        let mut counts = [0; 4];
+        for _ in 0..8000 {
+            let packet = packet(&mut made);
+            assert!((64..=9000).contains(&packet.len()));
+            expected.expect(&packet).unwrap();
+            counts[MIXED.iter().position(|size| usize::from(*size) == packet.len()).unwrap_or(3)] += 1;
+        }
+        assert!(counts.iter().all(|count| (1900..2100).contains(count)), "{counts:?}");
+        assert_eq!((made.bytes(), made.count()), (expected.bytes(), 8000));
+    }
+
+    #[test]
+    fn a_change_of_any_byte_is_found() {
         let good = packet(&mut Stream::new(1, 200));
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -159,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_and_repetition_show() {
+    fn lost_and_repeated_packets_are_found() {
         let mut made = Stream::new(1, 64);
         let (first, second) = (packet(&mut made), packet(&mut made));
         let mut expected = Stream::new(1, 64);

@@ -1,39 +1,42 @@
-//! The scenarios: what is set up, what is done, and what must come of it.
+//! The scenarios: setup, actions and expected results.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memif_interop::Error;
-use memif_pmd::{FaultKind, Memif, QueueDetails, RingDetails};
+use memif_interop::{Error, Testpmd};
+use memif_pmd::{DropReason, FaultKind, Memif, QueueDetails, RingDetails};
 
-use crate::lab::{Bench, LINK, Lab, Peer, Setup};
-use crate::traffic::{Flow, RoundTrip, receive, send};
+use crate::judge::Judge;
+use crate::lab::{Bench, LINK, Lab, MIX, MIXED, Peer, Setup};
+use crate::links::Links;
+use crate::packets::Stream;
+use crate::traffic::{Flow, RoundTrip, receive, receive_mixed, send};
 
-/// Of traffic, where a scenario is about traffic.
+/// Duration of traffic in scenarios about traffic.
 const LONG: Duration = Duration::from_millis(1000);
-/// Of traffic, where it only has to be seen to flow.
+/// Duration of traffic that only has to show that the link works.
 const SHORT: Duration = Duration::from_millis(300);
 const SECRET: &str = "open-sesame";
 
 type Action = fn(&Lab, &Setup) -> Result<String, Error>;
 
-/// Something to try, and its name.
+/// A scenario.
 pub(crate) struct Scenario {
-    /// testpmd's role and what is special.
+    /// Its name: testpmd's role and what is tested.
     pub(crate) name: String,
     setup: Setup,
     action: Action,
 }
 
 impl Scenario {
-    /// Does it. Returns what was seen, for people to read.
+    /// Runs it. Returns a text for the report.
     pub(crate) fn run(&self, lab: &Lab) -> Result<String, Error> {
         (self.action)(lab, &self.setup)
     }
 }
 
-/// All scenarios, in the order of running.
+/// All scenarios, in the order in which they run.
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
     for peer in [Peer::Server, Peer::Client] {
@@ -48,6 +51,9 @@ pub(crate) fn all() -> Vec<Scenario> {
             add(format!("{size}-through"), setup, through);
         }
         let small = Setup::new(peer, 64);
+        let mixed = Setup { is_mixed: true, ..small.clone() };
+        add("mixed-rx".into(), mixed.clone(), we_receive_mixed);
+        add("mixed-tx".into(), mixed, we_send);
         add("two-queues".into(), Setup { queues: 2, ..small.clone() }, through);
         add("abstract".into(), Setup { is_abstract: true, ..small.clone() }, through);
         let secrets = |our_secret, its_secret| Setup { our_secret, its_secret, ..small.clone() };
@@ -76,7 +82,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     all
 }
 
-/// testpmd sends what it makes; we get all that its ring took.
+/// testpmd generates packets; all that its ring accepted must arrive.
 fn we_receive(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     let mut bench = lab.link(setup, "txonly")?;
     let total = AtomicU64::new(u64::MAX);
@@ -99,13 +105,118 @@ fn we_receive(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     Ok(figures("received", flow))
 }
 
-/// We send, and testpmd counts every packet and byte.
+/// Says that testpmd has stopped, also when something fails before.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire of the receiver
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// testpmd generates packets of mixed sizes, and its sender has faults (README). Checks what our end makes of them.
+fn we_receive_mixed(lab: &Lab, setup: &Setup) -> Result<String, Error> {
+    let mut bench = lab.link(setup, "txonly")?;
+    let done = AtomicBool::new(false);
+    let Bench { testpmd, interface, links, .. } = &mut bench;
+    let pid = AtomicU32::new(testpmd.pid());
+    let mut judge = Judge::new(setup.peer, &pid, links);
+    let (seen, sent) = lab.on_our_core(
+        || receive_mixed(interface, &MIXED, &mut judge, &done, &lab.stop),
+        || {
+            let _ends = Ends(&done);
+            generate_mixed(lab, setup, testpmd, &pid)
+        },
+    )?;
+    let details = interface.details()?;
+    let drops = |reason| details.rx.iter().map(|queue| queue.stats.drops_for(reason)).sum::<u64>();
+    let (overrun, broken) = (drops(DropReason::Overrun), drops(DropReason::ChainBroken));
+    let (links, crashes) = (details.connects, sent.crashes);
+    let judged = seen.judged;
+    let text = format!(
+        "{} sent, {} right, {} wrong, lost {overrun} descriptors to overruns and {broken} broken chains, \
+         {crashes} crashes of testpmd, {}; compared with shared memory: {} the same, {} of them wrong, {} overwritten, \
+         {} undecided, {} different",
+        sent.packets,
+        seen.right,
+        seen.wrong,
+        bench.links.outages(),
+        judged.same,
+        judged.wrong,
+        judged.overwritten,
+        judged.undecided,
+        judged.different
+    );
+    let other = details.rx.iter().map(|queue| queue.stats.dropped()).sum::<u64>() - overrun - broken;
+    let faults: Vec<_> = details.faults().collect();
+    // a server that crashes may do so in the middle of a handshake
+    let allowed = |kind| {
+        setup.peer == Peer::Server && matches!(kind, FaultKind::TailTooFar | FaultKind::HandshakeTimedOut)
+    };
+    let kept = setup.peer == Peer::Server || links == 1;
+    if seen.right == 0
+        || !judged.clears_the_library()
+        || other > 0
+        || !kept
+        || faults.iter().any(|(kind, _)| !allowed(*kind))
+    {
+        return Err(Error::Wrong(format!("{text}; {other} other losses, faults {faults:?}")));
+    }
+    Ok(if seen.wrong == 0 { text } else { format!("{text}; the first wrong one: {}", seen.example) })
+}
+
+/// What testpmd did.
+#[derive(Debug, Default)]
+struct Generated {
+    /// Packets that it counts, without those before a crash or the end of a link.
+    packets: u64,
+    crashes: u64,
+}
+
+/// Has testpmd send packets of mixed sizes for as long as asked for. A server whose client goes may crash: it is started again.
+fn generate_mixed(
+    lab: &Lab,
+    setup: &Setup,
+    testpmd: &mut Testpmd,
+    pid: &AtomicU32,
+) -> Result<Generated, Error> {
+    let end = Instant::now() + lab.mixed_for;
+    let mut generated = Generated::default();
+    loop {
+        match generate_until(end, lab, testpmd) {
+            Ok(packets) => return Ok(Generated { packets, ..generated }),
+            Err(Error::Crashed { .. }) if setup.peer == Peer::Server => {
+                generated.crashes += 1;
+                *testpmd = lab.testpmd(setup, "txonly")?;
+                pid.store(testpmd.pid(), Ordering::Relaxed);
+                testpmd.connected()?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn generate_until(end: Instant, lab: &Lab, testpmd: &mut Testpmd) -> Result<u64, Error> {
+    MIX.iter().chain(&["start"]).try_for_each(|command| testpmd.command(command).map(drop))?;
+    while Instant::now() < end && !lab.stop.is_stopped() {
+        thread::sleep(Duration::from_millis(100).min(end.saturating_duration_since(Instant::now())));
+        // a crash is noticed here
+        testpmd.command("")?;
+    }
+    testpmd.command("stop")?;
+    Ok(testpmd.counters()?.tx_packets)
+}
+
+/// This process sends; testpmd must count every packet and byte.
 fn we_send(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     let mut bench = lab.link(setup, "rxonly")?;
     bench.testpmd.command("start")?;
-    let (flow, ()) = lab.on_our_core(|| send(&bench.interface, setup.size, LONG, &lab.stop), || Ok(()))?;
+    let mut stream = if setup.is_mixed { Stream::mixed(0) } else { Stream::new(0, setup.size) };
+    let time = if setup.is_mixed { lab.mixed_for } else { LONG };
+    let (flow, ()) = lab.on_our_core(|| send(&bench.interface, &mut stream, time, &lab.stop), || Ok(()))?;
     let end = Instant::now() + LINK;
-    let bytes = flow.packets * setup.size as u64;
+    let bytes = stream.bytes();
     loop {
         let seen = bench.testpmd.counters()?;
         if (seen.rx_packets, seen.rx_bytes) == (flow.packets, bytes) && flow.packets > 0 {
@@ -116,11 +227,13 @@ fn we_send(lab: &Lab, setup: &Setup) -> Result<String, Error> {
             return Err(Error::Wrong(format!("we sent {sent} packets, {bytes} bytes; testpmd saw {seen:?}")));
         }
     }
+    let links =
+        if setup.is_mixed { format!(", {bytes} bytes, {}", bench.links.outages()) } else { String::new() };
     bench.end()?;
-    Ok(figures("sent", flow))
+    Ok(figures("sent", flow) + &links)
 }
 
-/// testpmd sends everything back, and we know each byte of it.
+/// testpmd sends all packets back; each byte is checked.
 fn through(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     let mut bench = lab.link(setup, "io")?;
     let flow = round_trip(lab, setup, &mut bench, LONG)?;
@@ -139,7 +252,7 @@ fn round_trip(lab: &Lab, setup: &Setup, bench: &mut Bench, time: Duration) -> Re
     Ok(flow)
 }
 
-/// Both rings are where so many packets of as many descriptors as intended have brought them.
+/// Checks that both rings have moved by the intended number of descriptors.
 fn check_descriptors(bench: &Bench, setup: &Setup, packets: u64) -> Result<(), Error> {
     let details = bench.interface.details()?;
     let ring = |queues: &[QueueDetails]| queues.first().and_then(|queue| queue.ring);
@@ -159,7 +272,7 @@ fn check_descriptors(bench: &Bench, setup: &Setup, packets: u64) -> Result<(), E
     )))
 }
 
-/// Packets of a master of ours reach testpmd and come back through a forwarder that touches none of them.
+/// Packets of a master in this process reach testpmd, and come back, through a zero-copy forwarder.
 fn in_place(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     let mut crossing = lab.crossing(setup, "io")?;
     crossing.bench.testpmd.command("start")?;
@@ -178,8 +291,8 @@ fn refused_missing(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     refused(lab, setup, "Secret required", FaultKind::SecretRequired)
 }
 
-/// The secrets do not fit: no link, and our side knows why. A server says it in `words`; where it is ours that
-/// refuses, it counts a fault of `kind`, and testpmd is told.
+/// The secrets differ: there must be no link. If testpmd is the server, its refusal must contain `words`; otherwise this
+/// process must count a fault of `kind`, and testpmd must receive the refusal.
 fn refused(lab: &Lab, setup: &Setup, words: &str, kind: FaultKind) -> Result<String, Error> {
     let mut bench = lab.both_ends(setup, "io")?;
     let end = Instant::now() + LINK;
@@ -208,7 +321,7 @@ fn refused(lab: &Lab, setup: &Setup, words: &str, kind: FaultKind) -> Result<Str
     Ok(seen)
 }
 
-/// Our process is killed under way; testpmd goes on with the next one.
+/// A process of this program is killed under traffic; testpmd must work with the next one.
 fn restart_ours(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     let (victim, mut testpmd) = match setup.peer {
         Peer::Server => {
@@ -230,7 +343,7 @@ fn restart_ours(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     testpmd.logs("Disconnected")?;
 
     let memif = Memif::start()?;
-    let interface = lab.open(&memif, setup)?;
+    let interface = lab.open(&memif, setup, &Links::default())?;
     if setup.peer == Peer::Client {
         // it never connects again by itself
         testpmd.command("port stop 0")?;
@@ -244,7 +357,7 @@ fn restart_ours(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     Ok(figures("there and back after it", flow))
 }
 
-/// testpmd is killed under way; our interface and its queues go on with the next one.
+/// testpmd is killed under traffic; the interface and its queues must work with the next one.
 fn restart_testpmd(lab: &Lab, setup: &Setup) -> Result<String, Error> {
     let mut bench = lab.link(setup, "io")?;
     bench.testpmd.command("start")?;

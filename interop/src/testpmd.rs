@@ -1,10 +1,10 @@
-//! testpmd as a child process: started, spoken to at its prompt, and ended whatever happens.
+//! testpmd as a child process: start, prompt, log and end.
 //!
-//! Its prompt comes on standard output and the memif driver's log on standard error, so each is waited on by itself.
-//! End of file on its standard input ends it, also when this process was killed.
+//! The prompt is on standard output, the memif driver's log on standard error; each is read separately.
+//! testpmd ends at the end of its standard input, so it also ends when this process is killed.
 
 use std::io::Write;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -17,28 +17,34 @@ use crate::error::Error;
 use crate::output::Output;
 
 const PROMPT: &str = "testpmd> ";
-/// What its memif driver logs when a link is up.
+/// The heading of the answer to `show port stats`.
+const STATISTICS: &str = "NIC statistics for port";
+/// Log message of its memif driver for a link that is up.
 const CONNECTED: &str = "memif_connect(): Connected.";
-/// It takes well under a second.
+/// The signal of an invalid access to memory.
+const SIGSEGV: i32 = 11;
+/// Timeout for its start, which takes less than a second.
 const START: Duration = Duration::from_secs(20);
-/// For an answer at the prompt.
+/// Timeout for an answer at the prompt.
 const ANSWER: Duration = Duration::from_secs(10);
-/// For it to end by itself.
+/// How long it is waited for at a time.
+const STEP: Duration = Duration::from_millis(50);
+/// Timeout for its end.
 const QUIT: Duration = Duration::from_secs(5);
 
-/// Packets and bytes that testpmd's port has counted.
+/// Counters of testpmd's port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
     /// Packets received.
     pub rx_packets: u64,
     /// Bytes received.
     pub rx_bytes: u64,
-    /// Packets that a ring took.
+    /// Packets that the ring accepted.
     pub tx_packets: u64,
 }
 
 impl Counters {
-    /// From the text of `show port stats`.
+    /// Parses the output of `show port stats`.
     fn parse(text: &str) -> Option<Self> {
         let number = |key: &str| text.split(key).nth(1)?.split_whitespace().next()?.parse().ok();
         Some(Self {
@@ -49,14 +55,14 @@ impl Counters {
     }
 }
 
-/// A running testpmd with one memif port; killed when dropped.
+/// A running testpmd with one memif port; killed on drop.
 #[derive(Debug)]
 pub struct Testpmd {
     child: Child,
     input: Option<ChildStdin>,
     answers: Arc<Output>,
     log: Arc<Output>,
-    /// Bytes of `answers` that have been waited for, and of `log`.
+    /// Bytes of `answers` and of `log` that have been read.
     read: (usize, usize),
     stop: Stop,
 }
@@ -65,7 +71,7 @@ impl Testpmd {
     /// Starts `program` with `arguments` and waits for its prompt. It forwards nothing yet.
     ///
     /// # Errors
-    /// It cannot be started, or shows no prompt; the error holds what it said last.
+    /// It cannot be started, or shows no prompt. The error contains its last output.
     pub fn start(program: &Path, arguments: &[String], stop: &Stop) -> Result<Self, Error> {
         let mut child = Command::new(program)
             .args(arguments)
@@ -90,46 +96,56 @@ impl Testpmd {
         self.child.id()
     }
 
-    /// Types `line` and returns what it answers.
+    /// Enters `line` and returns the answer.
     ///
     /// # Errors
-    /// It takes no command or does not come back to its prompt.
+    /// It does not accept the command, or does not return to its prompt.
     pub fn command(&mut self, line: &str) -> Result<String, Error> {
+        self.enter(line)?;
+        self.prompt(ANSWER)
+    }
+
+    fn enter(&mut self, line: &str) -> Result<(), Error> {
         if self.input.as_mut().is_none_or(|input| writeln!(input, "{line}").is_err()) {
             return Err(self.failed(format!("took no {line:?}")));
         }
-        self.prompt(ANSWER)
+        Ok(())
     }
 
     /// Waits for the next link that comes up.
     ///
     /// # Errors
-    /// There is no link in time.
+    /// Timeout.
     pub fn connected(&mut self) -> Result<(), Error> {
         let log = Arc::clone(&self.log);
         self.read.1 += self.wait(&log, self.read.1, CONNECTED, ANSWER)?.len();
         Ok(())
     }
 
-    /// Waits until its log says `text`.
+    /// Waits until its log contains `text`.
     ///
     /// # Errors
-    /// It does not say so in time.
+    /// Timeout.
     pub fn logs(&mut self, text: &str) -> Result<(), Error> {
         let log = Arc::clone(&self.log);
         self.wait(&log, self.read.1, text, ANSWER).map(drop)
     }
 
-    /// What its port has counted since the link came up.
+    /// Counters of its port since the link is up.
     ///
     /// # Errors
-    /// It does not answer, or not with counters.
+    /// It does not answer with counters.
     pub fn counters(&mut self) -> Result<Counters, Error> {
-        let answer = self.command("show port stats 0")?;
+        self.enter("show port stats 0")?;
+        // an answer to an earlier command may come first, as some commands show the prompt twice
+        let answers = Arc::clone(&self.answers);
+        let answer = self.wait(&answers, self.read.0, STATISTICS, ANSWER)?;
+        self.read.0 += answer.len();
+        let answer = self.prompt(ANSWER)?;
         Counters::parse(&answer).ok_or_else(|| self.failed("shows no counters".into()))
     }
 
-    /// Ends it as a user would; one that does not end in time is killed.
+    /// Ends it with `quit`, or kills it if it does not end in time.
     ///
     /// # Errors
     /// It does not end in time.
@@ -148,7 +164,7 @@ impl Testpmd {
         Err(self.failed(format!("did not quit within {QUIT:?}")))
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills it with SIGKILL.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -163,7 +179,8 @@ impl Testpmd {
         Ok(answer)
     }
 
-    /// Waits in steps, to notice Ctrl-C and its death.
+    /// Waits in steps, to notice Ctrl-C and its end. Steps are counted, not time: a machine that stops for a while is no
+    /// answer that is late.
     fn wait(
         &mut self,
         output: &Output,
@@ -171,11 +188,11 @@ impl Testpmd {
         wanted: &str,
         timeout: Duration,
     ) -> Result<String, Error> {
-        let end = Instant::now() + timeout;
+        let mut left = timeout;
         loop {
             // before looking: what it wrote before its death counts
             let dead = self.child.try_wait().map_err(Error::io("cannot wait for testpmd"))?;
-            if let Some(text) = output.wait(from, wanted, Duration::from_millis(50)) {
+            if let Some(text) = output.wait(from, wanted, STEP) {
                 return Ok(text);
             }
             if self.stop.is_stopped() {
@@ -184,17 +201,26 @@ impl Testpmd {
             if let Some(status) = dead {
                 return Err(self.failed(format!("ended with {status} before it said {wanted:?}")));
             }
-            if Instant::now() >= end {
+            left = left.saturating_sub(STEP);
+            if left.is_zero() {
                 return Err(self.failed(format!("did not say {wanted:?} within {timeout:?}")));
             }
         }
     }
 
-    fn failed(&self, problem: String) -> Error {
+    fn failed(&mut self, problem: String) -> Error {
+        // it may take a moment until the kernel has ended it
+        let end = Instant::now() + Duration::from_millis(200);
+        let mut status = self.child.try_wait();
+        while matches!(status, Ok(None)) && Instant::now() < end && problem.contains("took no") {
+            thread::sleep(Duration::from_millis(5));
+            status = self.child.try_wait();
+        }
+        let crashed = matches!(status, Ok(Some(status)) if status.signal() == Some(SIGSEGV));
         let text = self.answers.text() + &self.log.text();
         let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let said = lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n");
-        Error::Testpmd { problem, said }
+        if crashed { Error::Crashed { problem, said } } else { Error::Testpmd { problem, said } }
     }
 }
 
@@ -220,14 +246,14 @@ mod tests {
 ";
 
     #[test]
-    fn counters_are_read_from_its_answer() {
+    fn counters_are_parsed() {
         let counters = Counters { rx_packets: 35_073_344, rx_bytes: 2_244_694_016, tx_packets: 17 };
         assert_eq!(Counters::parse(ANSWER_TO_STATS), Some(counters));
         assert_eq!(Counters::parse("Invalid port 0"), None);
     }
 
     #[test]
-    fn each_answer_is_read_once_and_death_is_noticed() {
+    fn each_answer_is_read_once_and_the_end_is_noticed() {
         let script = format!(
             "printf '{PROMPT}'; read -r line; printf '%s %s\\n{PROMPT}' \"$line\" \"$line\"; exec >&-; read -r line; exit 3"
         );
@@ -238,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn a_missing_program_is_named() {
         let error = Testpmd::start(Path::new("/nonexistent/testpmd"), &[], &Stop::new()).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/testpmd"), "{error}");
     }

@@ -18,9 +18,10 @@
 #define BURST 64
 #define BUFFER 2048
 #define LOG2_RING 10
-/* two interfaces with a ring each way */
-#define BUFFERS (2u * 2u << LOG2_RING)
-#define MEMORY (BUFFERS * BUFFER)
+/* The buffers of what one interface receives: a ring of posted ones, and a ring of those that the other one sends. */
+#define BUFFERS (2u << LOG2_RING)
+#define AREA (BUFFERS * BUFFER)
+#define MEMORY (2 * AREA)
 
 typedef struct
 {
@@ -28,13 +29,14 @@ typedef struct
   memif_conn_handle_t conn;
   memif_buffer_t bufs[BURST]; /* received and not passed on */
   uint16_t first, waiting;
+  uint32_t area;	 /* where its buffers begin in the memory */
+  uint32_t posted, passed; /* buffers, from the first on */
   unsigned long long sent;
 } port_t;
 
 static volatile sig_atomic_t stopped;
 static int ports_up, memory_fd = -1;
 static void *memory;
-static uint32_t next_buffer;
 
 /* Both interfaces get the same memory when they are created ... */
 static int
@@ -46,12 +48,13 @@ add_region (void **addr, uint32_t size, int *fd, void *private_ctx)
   return size > MEMORY;
 }
 
-/* ... and each buffer of it has one owner. */
+/* ... and say where each buffer is that they post. Buffers are received, passed on and sent in the order in which they were
+ * posted, so the oldest of the area is always free. */
 static uint32_t
 next_offset (void *private_ctx)
 {
-  (void) private_ctx;
-  return next_buffer++ * BUFFER;
+  port_t *port = private_ctx;
+  return port->area + port->posted++ % BUFFERS * BUFFER;
 }
 
 static int
@@ -82,6 +85,7 @@ pass (port_t *from, port_t *to)
   memif_tx_burst (to->conn, 0, bufs, moved, &sent);
   from->first = (uint16_t) (from->first + moved);
   from->waiting = (uint16_t) (from->waiting - moved);
+  from->passed += moved;
   to->sent += sent;
 }
 
@@ -98,7 +102,10 @@ static int
 on_disconnect (memif_conn_handle_t conn, void *private_ctx)
 {
   (void) conn;
-  ((port_t *) private_ctx)->waiting = 0;
+  port_t *port = private_ctx;
+  /* what was posted and not passed on is free */
+  port->posted = port->passed;
+  port->waiting = 0;
   ports_up--;
   return 0;
 }
@@ -154,6 +161,7 @@ main (int argc, char **argv)
   int option;
   memset (&left, 0, sizeof left);
   memset (&right, 0, sizeof right);
+  right.area = AREA;
   while ((option = getopt (argc, argv, "a:b:")) != -1)
     if (option == 'a' || option == 'b')
       paths[option - 'a'] = optarg;

@@ -27,11 +27,14 @@
  * expected and MEMIF_ERR_INVAL_ARG where a socket is. A required pointer that is NULL gives MEMIF_ERR_INVAL_ARG.
  * Output counters are set also when an error is returned.
  *
+ * Log. With the environment variable MEMIF_LOG set to error, warn, info, debug or trace before the first socket is made, the
+ * library writes to standard error what peers do wrong and what the system refuses; without it, nothing. No secret is in it.
+ *
  * The peer is not trusted. Whatever it does costs its link or its packets; but received buffers lie in memory that it
  * can still write to: copy what you check before you rely on it.
  */
-#ifndef LIBMEMIF_H
-#define LIBMEMIF_H
+#ifndef _LIBMEMIF_H_
+#define _LIBMEMIF_H_
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -154,32 +157,45 @@ typedef int (memif_connection_update_t) (memif_conn_handle_t conn, void *private
  * @param conn        the interface
  * @param private_ctx of memif_create()
  * @param qid         index of the receive queue
- * @return ignored
+ * @return 0, or a number for the caller of memif_poll_event() or memif_control_fd_handler(), which returns the first that
+ * is not 0
  */
 typedef int (memif_on_interrupt_t) (memif_conn_handle_t conn, void *private_ctx, uint16_t qid);
 
 /**
- * Asked when a slave is created with memory of the caller's, once for each of its buffers: where that lies. No buffer may
- * lie over another, also not of another interface in the same memory.
+ * Asked for a free buffer of an external region whenever memif_buffer_alloc() or memif_refill_queue() needs one, once for
+ * each buffer. The buffer that the slot had before is the caller's again; what its packet was is sent by then. No buffer
+ * may overlap another one in use, also not of another interface in the same memory.
  *
- * @return offset in bytes from the start of the external region, with room for one buffer behind it
+ * @param private_ctx of memif_create()
+ * @return offset in bytes from the start of the external region, with room for one buffer behind it; for
+ * memif_refill_queue() the place where the next packet begins, behind the headroom. The call fails with
+ * MEMIF_ERR_INVAL_ARG when the buffer would leave the region
  */
 typedef uint32_t (memif_get_external_buffer_offset_t) (void *private_ctx);
 /**
- * Asked when a slave is created: memory for its packets, for as long as the interface lives.
+ * Asked when a link of a slave is being made: memory for its packets, for as long as the link lasts. Called from
+ * memif_poll_event() or memif_control_fd_handler().
  *
  * @param addr        set to where the caller has it mapped, readable and writable
- * @param size        least bytes of it
+ * @param size        minimum size in bytes; the master maps the whole file
  * @param fd          set to its file descriptor, as of memfd_create(); it stays the caller's
  * @param private_ctx of memif_create()
- * @return 0, or anything else when there is none, and memif_create() fails with MEMIF_ERR_NOMEM
+ * @return 0; anything else when there is no memory: the attempt fails, and is made again. When the function has deleted the
+ * interface instead, nothing is called any more for what it gave
  */
 typedef int (memif_add_external_region_t) (void **addr, uint32_t size, int *fd, void *private_ctx);
 /** Part of the interface for compatibility; not called, as a master maps what its slaves bring by itself. */
 typedef void *(memif_get_external_region_addr_t) (uint32_t size, int fd, void *private_ctx);
-/** Memory that memif_add_external_region_t gave is no longer in use. The return value is ignored. */
+/**
+ * The link has ended that memif_add_external_region_t gave memory for, or the attempt at one has failed: once for each
+ * region, after on_disconnect, and before memif_delete() returns. The library does not use the memory any more; a master
+ * that has it mapped still can. The return value is ignored.
+ */
 typedef int (memif_del_external_region_t) (void *addr, uint32_t size, int fd, void *private_ctx);
 
+/* As in memif.h, which a program may have included before. */
+#ifndef _MEMIF_H_
 /** What packets are; both ends of a link must agree. */
 typedef enum
 {
@@ -187,6 +203,7 @@ typedef enum
   MEMIF_INTERFACE_MODE_IP = 1,
   MEMIF_INTERFACE_MODE_PUNT_INJECT = 2
 } memif_interface_mode_t;
+#endif
 
 /** How a socket is to be. Set all of it to zero first; zero means the default. */
 typedef struct memif_socket_args
@@ -264,7 +281,8 @@ typedef struct
   uint8_t index;
   void *addr;	 /**< where it is mapped; valid for as long as the link is */
   uint32_t size; /**< bytes */
-  int fd;	 /**< its descriptor, the library's; -1 where it is not kept */
+  int fd;	 /**< its descriptor, the library's; -1 where it is not kept. Region 0 of a slave can be mapped for reading
+		    only once the link is up */
   uint8_t is_external; /**< 1: of memif_register_external_region() */
 } memif_region_details_t;
 
@@ -389,7 +407,7 @@ int memif_request_connection (memif_conn_handle_t conn);
  *
  * @param ptr    private_ctx of the memif_fd_event_t that brought the descriptor
  * @param events what happened: MEMIF_FD_EVENT_READ, _WRITE, _ERROR
- * @return MEMIF_ERR_INVAL_ARG: ptr is not, or no longer, of a descriptor of ours
+ * @return MEMIF_ERR_INVAL_ARG: ptr is not, or no longer, of a descriptor of ours; or what a memif_on_interrupt_t returned
  */
 int memif_control_fd_handler (void *ptr, memif_fd_event_type_t events);
 
@@ -399,7 +417,7 @@ int memif_control_fd_handler (void *ptr, memif_fd_event_type_t events);
  *
  * @param timeout milliseconds at most; 0 only looks, -1 waits without limit
  * @return MEMIF_ERR_SUCCESS also when nothing happened; MEMIF_ERR_POLL_CANCEL; MEMIF_ERR_INVAL_ARG: no such socket;
- * MEMIF_ERR_BAD_FD: the caller watches its descriptors; MEMIF_ERR_SYSCALL
+ * MEMIF_ERR_BAD_FD: the caller watches its descriptors; MEMIF_ERR_SYSCALL; or what a memif_on_interrupt_t returned
  */
 int memif_poll_event (memif_socket_handle_t sock, int timeout);
 
@@ -426,7 +444,7 @@ int memif_set_rx_mode (memif_conn_handle_t conn, memif_rx_mode_t rx_mode, uint16
  * it.
  *
  * @param qid index of the receive queue
- * @param fd  set to the descriptor, valid until the link goes down
+ * @param fd  set to the descriptor, valid until the link goes down; to -1 with an error
  * @return MEMIF_ERR_NOCONN; MEMIF_ERR_QID; MEMIF_ERR_DISCONNECTED; MEMIF_ERR_INVAL_ARG: fd is NULL
  */
 int memif_get_queue_efd (memif_conn_handle_t conn, uint16_t qid, int *fd);
@@ -451,8 +469,10 @@ int memif_get_details (memif_conn_handle_t conn, memif_details_t *md, char *buf,
  *                  room in it
  * @param count     packets
  * @param count_out set to the entries filled in
- * @param size      bytes of a packet; 0, or at most the ring's buffer size: each entry is one packet; more: each packet
- *                  takes as many entries as it needs, all but the last with MEMIF_BUFFER_FLAG_NEXT
+ * @param size      bytes of a packet; 0, or at most the ring's buffer size, which is the slave's: each entry is one packet;
+ *                  more: each packet takes as many entries as it needs, all but the last with MEMIF_BUFFER_FLAG_NEXT. On a
+ *                  master whose peer has buffers so small that bufs has no room for one packet, each entry is a packet, in
+ *                  memory of the library's, which memif_tx_burst() copies; so are those allocated before it is sent
  * @return MEMIF_ERR_NOBUF_RING: the ring or bufs has no room for count packets; MEMIF_ERR_NOCONN; MEMIF_ERR_QID; MEMIF_ERR_DISCONNECTED;
  * MEMIF_ERR_INVAL_ARG
  */
@@ -532,10 +552,11 @@ int memif_refill_queue (memif_conn_handle_t conn, uint16_t qid, uint16_t count, 
  * the same memory can move packets with memif_buffer_enq_tx().
  *
  * @param sock a socket; with another value nothing happens
- * @param ar   asked for the memory; NULL: slaves allocate their own again
+ * @param ar   asked for the memory of each link; NULL: slaves allocate their own again
  * @param gr   not called, may be NULL
- * @param dr   told when it is no longer used; may be NULL
- * @param go   asked for the place of each buffer; NULL: buffers lie one behind the other
+ * @param dr   called when a link's memory is no longer used; may be NULL
+ * @param go   asked for each buffer that is allocated or posted; NULL: buffers lie one behind the other, from the start of
+ *             the region, so the links of two interfaces need different regions
  */
 void memif_register_external_region (memif_socket_handle_t sock, memif_add_external_region_t *ar,
 				     memif_get_external_region_addr_t *gr, memif_del_external_region_t *dr,
@@ -545,4 +566,4 @@ void memif_register_external_region (memif_socket_handle_t sock, memif_add_exter
 }
 #endif
 
-#endif /* LIBMEMIF_H */
+#endif /* _LIBMEMIF_H_ */

@@ -1,18 +1,19 @@
-//! Calls into the C program.
+//! Calls into the C program: its event loop is told of descriptors, and its interfaces of links and interrupts.
 #![allow(unsafe_code)] // calls functions of C
 
 use std::cell::Cell;
+use std::error::Error;
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use memif_pmd::FdRegistry;
 
 use crate::abi::{
     ConnectionUpdate, ControlFdUpdate, FD_EVENT_DEL, FD_EVENT_READ, FdEvent, Handle, OnInterrupt,
 };
+use crate::gate::Gate;
 use crate::handle::{Id, fd_context};
 use crate::v1::abi as v1;
 
@@ -20,80 +21,87 @@ use crate::v1::abi as v1;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context(pub(crate) *mut c_void);
 
-// SAFETY: never dereferenced here. That it may be handed back on the thread that polls is said in the header.
+// SAFETY: the pointer is never dereferenced here. That the program's functions get it on whichever thread calls them is
+// said in the header.
 unsafe impl Send for Context {}
-// SAFETY: as above.
+// SAFETY: as above: `&Context` gives a copy of the pointer, and nothing else.
 unsafe impl Sync for Context {}
 
-thread_local! {
-    /// This thread is in an fd callback, within which the control plane cannot be used.
-    static IN_FD_CALLBACK: Cell<bool> = const { Cell::new(false) };
+/// The program's `memif_control_fd_update_t` returned something other than 0.
+#[derive(Debug)]
+pub(crate) struct FdUpdateFailed;
+
+impl fmt::Display for FdUpdateFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the program's memif_control_fd_update_t failed")
+    }
 }
 
-/// Whether this thread is in an fd callback.
-pub(crate) fn in_fd_callback() -> bool {
-    IN_FD_CALLBACK.get()
+impl Error for FdUpdateFailed {}
+
+/// The `memif_control_fd_update_t` of either interface.
+#[derive(Clone, Copy)]
+enum FdUpdate {
+    V4 { update: ControlFdUpdate, context: Context, socket: Id },
+    V1(v1::ControlFdUpdate),
 }
 
-/// Tells a program of a descriptor and of what to do with it (`MEMIF_FD_EVENT_*`); not 0 when the program failed.
-type Tell = Box<dyn Fn(c_int, c_int) -> c_int + Send>;
-
-/// A program's event loop: told of each descriptor through its callback.
-pub(crate) struct CallerLoop {
-    tell: Tell,
-    /// Set when the callback failed, for the call that needed it to tell.
-    failed: Arc<AtomicBool>,
-}
+/// A program's event loop, told of each descriptor through its function.
+pub(crate) struct CallerLoop(FdUpdate);
 
 impl CallerLoop {
     /// A loop that is told as 4.0 does it.
-    pub(crate) fn v4(
-        update: ControlFdUpdate,
-        context: Context,
-        socket: Id,
-        failed: &Arc<AtomicBool>,
-    ) -> Self {
-        let tell = move |fd, kind| {
-            // the whole Context, which may go to another thread, and not the pointer alone
-            let Context(context) = { context };
-            let event = FdEvent { fd, kind, private_ctx: fd_context(socket, fd) };
-            // SAFETY: the program vouches for its function; the event is passed by value.
-            unsafe { update(event, context) }
-        };
-        Self { tell: Box::new(tell), failed: Arc::clone(failed) }
+    pub(crate) const fn v4(update: ControlFdUpdate, context: Context, socket: Id) -> Self {
+        Self(FdUpdate::V4 { update, context, socket })
     }
 
     /// A loop that is told as 1.0 does it.
-    pub(crate) fn v1(update: v1::ControlFdUpdate, failed: &Arc<AtomicBool>) -> Self {
-        // SAFETY: the program vouches for its function; the events fit into 8 bits.
-        let tell = move |fd, kind: c_int| unsafe { update(fd, u8::try_from(kind).unwrap_or(0)) };
-        Self { tell: Box::new(tell), failed: Arc::clone(failed) }
+    pub(crate) const fn v1(update: v1::ControlFdUpdate) -> Self {
+        Self(FdUpdate::V1(update))
     }
 
+    /// Tells of a descriptor and what to do with it (`MEMIF_FD_EVENT_*`); returns what the program returned.
     fn tell(&self, fd: BorrowedFd<'_>, kind: c_int) -> c_int {
-        IN_FD_CALLBACK.set(true);
-        let outcome = (self.tell)(fd.as_raw_fd(), kind);
-        IN_FD_CALLBACK.set(false);
-        outcome
+        let fd = fd.as_raw_fd();
+        match self.0 {
+            FdUpdate::V4 { update, context, socket } => {
+                let event = FdEvent { fd, kind, private_ctx: fd_context(socket, fd) };
+                // SAFETY: `update` is the function that the program passed to memif_create_socket, with the type that the
+                // header declares, and callable until the socket is deleted; the event is passed by value.
+                unsafe { update(event, context.0) }
+            }
+            FdUpdate::V1(update) => {
+                // SAFETY: `update` is the function that the program passed to memif_init, with the type that the header
+                // declares, and callable until memif_cleanup; both arguments are numbers.
+                unsafe { update(fd, u8::try_from(kind).unwrap_or(0)) }
+            }
+        }
     }
 }
 
 impl FdRegistry for CallerLoop {
-    fn watch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        if self.tell(fd, FD_EVENT_READ) == 0 {
-            return Ok(());
-        }
-        self.failed.store(true, Ordering::Relaxed);
-        Err(io::Error::other("the program's callback failed"))
+    fn watch(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.tell(fd, FD_EVENT_READ) == 0 { Ok(()) } else { Err(io::Error::other(FdUpdateFailed)) }
     }
 
-    fn unwatch(&mut self, fd: BorrowedFd<'_>) {
+    fn unwatch(&self, fd: BorrowedFd<'_>) {
         self.tell(fd, FD_EVENT_DEL); // it is closed in any case
     }
 }
 
-/// What a connection tells its program.
-#[derive(Clone, Copy)]
+thread_local! {
+    /// What the first `memif_on_interrupt_t` returned that did not return 0, since [`returned_in`] began.
+    static RETURNED: Cell<c_int> = const { Cell::new(0) };
+}
+
+/// Runs `poll`, and returns what the first `memif_on_interrupt_t` returned in it that did not return 0; else 0.
+pub(crate) fn returned_in<T>(poll: impl FnOnce() -> T) -> (T, c_int) {
+    let outer = RETURNED.replace(0);
+    let outcome = poll();
+    (outcome, RETURNED.replace(outer))
+}
+
+/// The functions that a program gave for one interface, called while its gate is open.
 pub(crate) struct Callbacks {
     pub(crate) on_connect: Option<ConnectionUpdate>,
     pub(crate) on_disconnect: Option<ConnectionUpdate>,
@@ -102,24 +110,30 @@ pub(crate) struct Callbacks {
 }
 
 impl Callbacks {
-    pub(crate) fn connected(&self, conn: Handle) {
-        if let Some(call) = self.on_connect {
-            // SAFETY: the program vouches for its function; the handle is a number.
-            unsafe { call(conn, self.context.0) };
-        }
+    /// The link of `conn` is up. What the program returns is ignored, as libmemif does.
+    pub(crate) fn connected(&self, gate: &Gate, conn: Handle) {
+        self.update(gate, self.on_connect, conn);
     }
 
-    pub(crate) fn disconnected(&self, conn: Handle) {
-        if let Some(call) = self.on_disconnect {
-            // SAFETY: as above.
-            unsafe { call(conn, self.context.0) };
-        }
+    /// The link of `conn` is down. What the program returns is ignored, as libmemif does.
+    pub(crate) fn disconnected(&self, gate: &Gate, conn: Handle) {
+        self.update(gate, self.on_disconnect, conn);
     }
 
-    pub(crate) fn interrupted(&self, conn: Handle, queue: u16) {
-        if let Some(call) = self.on_interrupt {
-            // SAFETY: as above.
-            unsafe { call(conn, self.context.0, queue) };
+    fn update(&self, gate: &Gate, function: Option<ConnectionUpdate>, conn: Handle) {
+        let (Some(function), Some(_pass)) = (function, gate.enter()) else { return };
+        // SAFETY: `function` is one that the program passed to memif_create, with the type that the header declares, and
+        // callable with this context until memif_delete returns, which waits for `_pass`; the handle is a number.
+        unsafe { function(conn, self.context.0) };
+    }
+
+    /// The peer has notified a receive queue of `conn`.
+    pub(crate) fn interrupted(&self, gate: &Gate, conn: Handle, queue: u16) {
+        let (Some(function), Some(_pass)) = (self.on_interrupt, gate.enter()) else { return };
+        // SAFETY: as in `update`.
+        let returned = unsafe { function(conn, self.context.0, queue) };
+        if RETURNED.get() == 0 {
+            RETURNED.set(returned);
         }
     }
 }

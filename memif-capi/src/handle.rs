@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError}; // not loom's: tables are static
 
 /// Most handles of one kind at a time. As many regions can be guarded at once, and no link has less than one.
 pub(crate) const MAX_HANDLES: usize = 8192;
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn handles_say_what_they_were_made_of() {
+    fn a_handle_gives_back_its_place_generation_and_kind() {
         for place in [0, 1, 8191, u16::MAX] {
             for generation in [1, 2, GENERATION_MASK] {
                 let id = Id { place, generation };
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_handle_is_found_out_and_its_place_used_again() {
+    fn a_stale_handle_is_rejected_and_its_place_used_again() {
         static TABLE: Table<u32> = Table::new();
         let (first, _) = TABLE.take().unwrap();
         let (second, _) = TABLE.take().unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_says_so() {
+    fn a_full_table_gives_no_place() {
         static TABLE: Table<()> = Table::new();
         let taken = std::iter::from_fn(|| TABLE.take()).count();
         assert_eq!(taken, MAX_HANDLES);

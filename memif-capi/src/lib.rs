@@ -7,27 +7,40 @@
 //!
 //! | module | what it has |
 //! | --- | --- |
-//! | [`abi`] | the C types of 4.0, laid out as `libmemif.h` says |
-//! | [`code`] | error codes, in both numberings |
-//! | `handle`, `cell` | handles, the tables behind them, and where queues live |
-//! | `socket`, `conn` | what the handles stand for |
-//! | `callback`, `raw`, `external` | calls into the C program, and memory that it owns |
-//! | [`v4`], `details`, `data` | the exported functions of 4.0 |
-//! | [`v1`] | those of 1.0 |
+//! | [`abi`], [`v1::abi`] | the C types, laid out as the headers say |
+//! | [`code`] | error codes, in both numberings, and which error of `memif-pmd` has which |
+//! | [`v4`], [`v1`] | the exported functions |
+//! | `face`, `calls`, `details` | what both have in common, and what they differ in |
+//! | `socket`, `conn`, `cell` | what handles stand for, and where the queues of an interface are |
+//! | `handle`, `gate` | handles and the tables behind them; how a delete waits for the calls that are running |
+//! | `packets` | packets in one piece, from and to several ring buffers |
+//! | `callback`, `external`, `memory` | calls into the C program, and memory that it owns |
+//! | `log` | warnings on standard error |
+//!
+//! `docs/architecture.md` in the repository says how the crates fit together.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("a handle takes 64 bits");
 
 pub mod abi;
 mod callback;
+mod calls;
 mod cell;
 pub mod code;
 mod conn;
-mod data;
 mod details;
 mod external;
+mod face;
+mod gate;
 mod handle;
-mod raw;
+mod log;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod memory;
+mod packets;
+#[cfg(fuzzing)]
+pub mod reach;
 mod socket;
+mod sync;
 pub mod v1;
 pub mod v4;

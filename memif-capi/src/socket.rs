@@ -1,20 +1,20 @@
 //! What a socket handle stands for: a control plane, and whoever polls it.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use memif_pmd::{Memif, Polled, Waker};
 
 use crate::abi::SocketArgs;
-use crate::callback::{CallerLoop, in_fd_callback};
+use crate::callback::{CallerLoop, returned_in};
 use crate::code::{Code, Outcome};
-use crate::conn;
 use crate::external::ExternalCalls;
 use crate::handle::{Id, Kind, Table, from_fd_context, is_short_of};
-use crate::raw::Record;
+use crate::log;
+use crate::memory::Record;
+use crate::sync::{Mutex, MutexGuard, lock};
 
 static SOCKETS: Table<Place> = Table::new();
 
@@ -35,9 +35,8 @@ pub(crate) struct Socket {
     pub(crate) id: Id,
     pub(crate) memif: Memif,
     /// The program's arguments, in memory of its own allocator; 1.0 has none.
-    args: Option<Record<SocketArgs>>,
+    args: Mutex<Option<Record<SocketArgs>>>,
     polls_itself: bool,
-    callback_failed: Arc<AtomicBool>,
     users: Mutex<Users>,
 }
 
@@ -54,54 +53,62 @@ struct Users {
 }
 
 impl Socket {
-    /// Makes a control plane that polls itself, or tells `caller_loop` of its descriptors.
+    /// Makes a control plane that polls itself, or tells a loop of the program's of its descriptors.
     pub(crate) fn create(
         args: Option<Record<SocketArgs>>,
-        caller_loop: impl FnOnce(Id, &Arc<AtomicBool>) -> Option<CallerLoop>,
+        caller_loop: impl FnOnce(Id) -> Option<CallerLoop>,
     ) -> Result<Arc<Self>, Code> {
+        log::begin();
         let (id, place) = SOCKETS.take().ok_or(Code::NoMem)?;
-        let callback_failed = Arc::new(AtomicBool::new(false));
-        let caller_loop = caller_loop(id, &callback_failed);
+        let caller_loop = caller_loop(id);
         let polls_itself = caller_loop.is_none();
         let made = match caller_loop {
             Some(caller_loop) => Memif::with_registry(caller_loop),
             None => Memif::new(),
         };
-        let memif = made.map_err(|error| {
+        let memif = made.inspect_err(|_| {
             SOCKETS.retire(id);
             SOCKETS.give_back(id);
-            callback_code(&callback_failed, error.into())
         })?;
         let waker = polls_itself.then(|| memif.waker());
         let socket =
-            Arc::new(Self { id, memif, args, polls_itself, callback_failed, users: Mutex::default() });
+            Arc::new(Self { id, memif, args: Mutex::new(args), polls_itself, users: Mutex::default() });
         *lock(&place.socket) = Some(Arc::clone(&socket));
         *place.waker.write().unwrap_or_else(PoisonError::into_inner) = waker;
         Ok(socket)
     }
 
-    /// The socket of a handle. Within an fd callback the control plane is busy with the very call that made it:
-    /// [`Code::Again`].
-    pub(crate) fn find(handle: *mut std::ffi::c_void) -> Result<Arc<Self>, Code> {
-        let id = Id::from_handle(handle, Kind::Socket).ok_or(Code::InvalArg)?;
-        Self::with_id(id)
+    /// The socket of a handle.
+    ///
+    /// # Errors
+    /// [`Code::InvalArg`]: the handle is of no socket.
+    pub(crate) fn find(handle: *mut c_void) -> Result<Arc<Self>, Code> {
+        Self::with_id(Id::from_handle(handle, Kind::Socket).ok_or(Code::InvalArg)?)
     }
 
     fn with_id(id: Id) -> Result<Arc<Self>, Code> {
-        if in_fd_callback() {
-            return Err(Code::Again);
-        }
         let place = SOCKETS.find(id).ok_or(Code::InvalArg)?;
         lock(&place.socket).clone().ok_or(Code::InvalArg)
     }
 
-    pub(crate) fn handle(&self) -> *mut std::ffi::c_void {
+    pub(crate) fn handle(&self) -> *mut c_void {
         self.id.to_handle(Kind::Socket)
     }
 
     /// The program's arguments.
-    pub(crate) fn args(&self) -> Option<&SocketArgs> {
-        self.args.as_ref().map(Record::get)
+    ///
+    /// # Errors
+    /// [`Code::InvalArg`]: there are none, or the socket is being deleted.
+    pub(crate) fn args(&self) -> Result<SocketArgs, Code> {
+        lock(&self.args).as_ref().map(|args| *args.get()).ok_or(Code::InvalArg)
+    }
+
+    /// The path, in memory that stays until the socket is deleted.
+    ///
+    /// # Errors
+    /// As [`Socket::args`].
+    pub(crate) fn path(&self) -> Result<*const c_char, Code> {
+        lock(&self.args).as_ref().map(|args| args.get().path.as_ptr()).ok_or(Code::InvalArg)
     }
 
     fn users(&self) -> MutexGuard<'_, Users> {
@@ -137,7 +144,10 @@ impl Socket {
         self.users().conns.clone()
     }
 
-    /// Ends the socket, unless interfaces use it.
+    /// Ends the socket.
+    ///
+    /// # Errors
+    /// [`Code::InvalArg`]: interfaces use it, or another thread ends it.
     pub(crate) fn delete(&self) -> Outcome {
         let mut users = self.users();
         if users.closed || !users.conns.is_empty() {
@@ -150,63 +160,71 @@ impl Socket {
             let waker = place.waker.write().unwrap_or_else(PoisonError::into_inner).take();
             let socket = lock(&place.socket).take();
             self.memif.shut_down();
-            drop((waker, socket));
+            // here rather than when the last reference goes, which another thread may have: the memory is the program's
+            drop((waker, socket, lock(&self.args).take()));
             SOCKETS.give_back(self.id);
         }
         Ok(())
     }
 
-    /// How long slaves wait between attempts; zero: until they are told to.
-    pub(crate) fn set_reconnect(&self, interval: Duration) {
+    /// How long slaves made from now on wait between attempts; zero: until they are told to. Returns what that comes to,
+    /// for those that are there.
+    pub(crate) fn set_reconnect(&self, interval: Duration) -> Option<Duration> {
         let interval = (!interval.is_zero()).then(|| interval.clamp(MIN_INTERVAL, MAX_INTERVAL));
-        let mut users = self.users();
-        users.reconnect = interval;
-        let conns = users.conns.clone();
-        drop(users);
-        for conn in conns {
-            conn::set_reconnect(conn, interval);
-        }
+        self.users().reconnect = interval;
+        interval
     }
 
-    /// Polls for up to `timeout_ms`, without limit where it is negative.
-    pub(crate) fn poll(&self, timeout_ms: c_int) -> Outcome {
+    /// Polls for up to `timeout_ms`, without limit where it is negative. Returns what the first interrupt function returned
+    /// that did not return 0.
+    ///
+    /// # Errors
+    /// [`Code::BadFd`]: the program watches the descriptors. [`Code::PollCancel`]. What the kernel says.
+    pub(crate) fn poll(&self, timeout_ms: c_int) -> Result<c_int, Code> {
         if !self.polls_itself {
             return Err(Code::BadFd);
         }
         let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
-        match self.memif.poll(timeout)? {
+        let (polled, returned) = returned_in(|| self.memif.poll(timeout));
+        match polled? {
             Polled::Cancelled => Err(Code::PollCancel),
-            Polled::Handled(_) | Polled::TimedOut => Ok(()),
+            _ => Ok(returned),
         }
     }
 
-    /// A descriptor of the program's event loop is ready.
-    pub(crate) fn handle_fd(&self, fd: RawFd) {
-        self.memif.handle_fd(fd);
+    /// Handles a descriptor of the program's event loop that is ready. Returns as [`Socket::poll`].
+    ///
+    /// # Errors
+    /// [`Code::CbFdUpdate`]: the program does not watch a descriptor that this one led to.
+    pub(crate) fn handle_fd(&self, fd: RawFd) -> Result<c_int, Code> {
+        let (handled, returned) = returned_in(|| self.memif.handle_fd(fd));
+        handled?;
+        Ok(returned)
     }
 
     /// The listening socket on `path`: the one that was set, or our own.
     pub(crate) fn listener_fd(&self, path: &str) -> Option<RawFd> {
         let given = self.users().listener;
-        given.or_else(|| self.memif.listener_fd(path))
+        given.or_else(|| self.memif.with_listener(path, |fd| fd.as_raw_fd()))
     }
 
     /// Listens on a copy of the program's descriptor, which stays its own.
+    ///
+    /// # Errors
+    /// [`Code::BadFd`]: it does not listen. [`Code::Already`]: another one does.
     pub(crate) fn set_listener_fd(&self, path: &str, fd: BorrowedFd<'_>) -> Outcome {
         let copy = fd.try_clone_to_owned().map_err(|_| Code::BadFd)?;
-        self.checked(self.memif.set_listener(path, copy))?;
+        self.memif.set_listener(path, copy)?;
         self.users().listener = Some(fd.as_raw_fd());
         Ok(())
-    }
-
-    /// What a call of the control plane came to; a failure of the program's callback goes before what followed from it.
-    pub(crate) fn checked<T>(&self, outcome: Result<T, memif_pmd::Error>) -> Result<T, Code> {
-        outcome.map_err(|error| callback_code(&self.callback_failed, error.into()))
     }
 }
 
 /// Ends a running poll. Safe in a signal handler: it takes no lock but by trying, and makes one system call.
-pub(crate) fn cancel_poll(handle: *mut std::ffi::c_void) -> Outcome {
+///
+/// # Errors
+/// [`Code::InvalArg`]: the handle is of no socket, or of one that the program polls.
+pub(crate) fn cancel_poll(handle: *mut c_void) -> Outcome {
     let id = Id::from_handle(handle, Kind::Socket).ok_or(Code::InvalArg)?;
     let place = SOCKETS.find(id).ok_or(Code::InvalArg)?;
     // taken for writing only while the socket is made or deleted
@@ -217,21 +235,14 @@ pub(crate) fn cancel_poll(handle: *mut std::ffi::c_void) -> Outcome {
 }
 
 /// The socket and the descriptor that the context of an fd event names.
-pub(crate) fn find_fd(context: *mut std::ffi::c_void) -> Result<(Arc<Socket>, RawFd), Code> {
+///
+/// # Errors
+/// [`Code::InvalArg`]: it names none.
+pub(crate) fn find_fd(context: *mut c_void) -> Result<(Arc<Socket>, RawFd), Code> {
     let (place, short, fd) = from_fd_context(context).ok_or(Code::InvalArg)?;
     let generation = SOCKETS.place(place).ok_or(Code::InvalArg)?.generation();
     if !is_short_of(short, generation) {
         return Err(Code::InvalArg);
     }
     Ok((Socket::with_id(Id { place, generation })?, fd))
-}
-
-fn callback_code(failed: &AtomicBool, otherwise: Code) -> Code {
-    // Relaxed: set by a callback on this thread
-    if failed.swap(false, Ordering::Relaxed) { Code::CbFdUpdate } else { otherwise }
-}
-
-/// Nothing that is done under these locks panics half way.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

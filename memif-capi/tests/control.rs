@@ -6,7 +6,6 @@ mod common;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_int, c_void};
-use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Mutex;
@@ -15,10 +14,10 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    EMPTY, OK, Pair, Told, address, alloc, code, conn_args, delete, delete_socket, fill, make_conn,
-    make_socket, rx, send, socket_args, tx, until,
+    EMPTY, OK, Pair, Told, address, alloc, at, code, conn_args, delete, delete_socket, details, fill,
+    make_conn, make_socket, rx, send, socket_args, tx, until,
 };
-use memif::abi::{Details, FD_EVENT_DEL, FD_EVENT_READ, FdEvent, Handle};
+use memif::abi::{FD_EVENT_DEL, FD_EVENT_READ, FdEvent, Handle};
 use memif::code::Code;
 use memif::v4::*;
 
@@ -60,14 +59,10 @@ fn stale_and_foreign_handles_are_found_out() {
     for mut handle in wrong {
         let mut fd = 0;
         let no_conn = code(Code::NoConn);
-        // SAFETY: all but the handle is what it says.
-        unsafe {
-            let mut details: Details = mem::zeroed();
-            let mut text = [0; 8];
-            assert_eq!(memif_get_details(handle, &raw mut details, text.as_mut_ptr(), 8), no_conn);
-            assert_eq!(memif_get_queue_efd(handle, 0, &raw mut fd), no_conn);
-            assert_eq!(memif_delete(&raw mut handle), no_conn);
-        }
+        assert_eq!(details(handle, &mut [0; 8]).0, no_conn);
+        assert_eq!(memif_get_queue_efd(handle, 0, at(&mut fd)), no_conn);
+        assert_eq!(fd, -1);
+        assert_eq!(memif_delete(at(&mut handle)), no_conn);
         assert_eq!(memif_request_connection(handle), no_conn);
         assert_eq!(memif_set_rx_mode(handle, 0, 0), no_conn);
         assert_eq!(memif_refill_queue(handle, 0, 1, 0), no_conn);
@@ -84,9 +79,9 @@ fn stale_and_foreign_handles_are_found_out() {
         assert_eq!(memif_get_listener_fd(handle), -1);
         assert_eq!(memif_set_listener_fd(handle, 0), invalid);
         assert!(memif_get_socket_path(handle).is_null());
-        memif_register_external_region(handle, None, None, None, None);
-        // SAFETY: points to a handle.
-        assert_eq!(unsafe { memif_delete_socket(&raw mut handle) }, invalid);
+        // SAFETY: passes no function.
+        unsafe { memif_register_external_region(handle, None, None, None, None) };
+        assert_eq!(memif_delete_socket(at(&mut handle)), invalid);
     }
     // the place of a stale handle is used again, and the handle is still stale
     let mut args = conn_args(pair.sockets[1], false);
@@ -170,7 +165,7 @@ fn a_poll_is_cancelled_from_another_thread_and_by_a_delete() {
 struct Loop {
     watched: Mutex<HashMap<c_int, usize>>,
     ever: Mutex<HashSet<c_int>>,
-    /// The socket, to be used where that is forbidden.
+    /// The socket, to be used within the callback.
     socket: AtomicUsize,
 }
 
@@ -179,7 +174,7 @@ unsafe extern "C" fn on_fd(event: FdEvent, context: *mut c_void) -> c_int {
     let watch = unsafe { &*context.cast::<Loop>() };
     let socket: Handle = ptr::without_provenance_mut(watch.socket.load(Ordering::SeqCst));
     if !socket.is_null() {
-        assert_eq!(memif_poll_event(socket, 0), code(Code::Again), "within a callback");
+        assert_eq!(memif_poll_event(socket, 0), code(Code::BadFd), "calls are allowed within a callback");
     }
     let mut watched = watch.watched.lock().unwrap();
     match event.kind {
@@ -262,6 +257,8 @@ fn a_program_watches_every_descriptor_until_it_is_closed() {
         delete(&mut conns[0]);
     }
     assert!(loops[0].ever.lock().unwrap().len() >= 5, "waker, timer, listener, channel, interrupt");
+    // from within its own deletion a socket is not found
+    loops.iter().for_each(|own| own.socket.store(0, Ordering::SeqCst));
     sockets.iter_mut().for_each(delete_socket);
     assert!(loops.iter().all(|watch| watch.watched.lock().unwrap().is_empty()));
 }
@@ -282,17 +279,16 @@ fn a_program_that_cannot_watch_is_an_error() {
         args.on_control_fd_update = Some(refuse);
         let mut socket = ptr::null_mut();
         let context = ptr::from_ref(&left).cast_mut().cast();
-        // SAFETY: both point to what they say.
-        let outcome = unsafe { memif_create_socket(&raw mut socket, &raw mut args, context) };
+        // SAFETY: the function gets a number that outlives the socket.
+        let outcome = unsafe { memif_create_socket(at(&mut socket), Some(&args), context) };
         assert_eq!(outcome, if enough < 2 { code(Code::CbFdUpdate) } else { OK });
         if enough < 2 {
             assert!(socket.is_null());
             continue;
         }
-        let (mut conn, mut args) = (ptr::null_mut(), conn_args(socket, true));
-        // SAFETY: both point to what they say.
-        let outcome =
-            unsafe { memif_create(&raw mut conn, &raw mut args, None, None, None, ptr::null_mut()) };
+        let (mut conn, args) = (ptr::null_mut(), conn_args(socket, true));
+        // SAFETY: passes no function.
+        let outcome = unsafe { memif_create(at(&mut conn), Some(&args), None, None, None, ptr::null_mut()) };
         assert_eq!((outcome, conn.is_null()), (code(Code::CbFdUpdate), true));
         delete_socket(&mut socket);
     }
@@ -309,8 +305,7 @@ unsafe extern "C" fn end_it(conn: Handle, context: *mut c_void) -> c_int {
     let told = unsafe { &*context.cast::<Suicidal>() };
     assert_eq!(conn.addr(), *told.conn.lock().unwrap());
     let mut conn = conn;
-    // SAFETY: points to a handle.
-    let outcome = unsafe { memif_delete(&raw mut conn) };
+    let outcome = memif_delete(at(&mut conn));
     // the second time from within the first
     assert!(outcome == OK || outcome == code(Code::NoConn));
     told.ends.fetch_add(1, Ordering::SeqCst);
@@ -325,11 +320,11 @@ fn connections_may_end_within_their_callbacks() {
     let mut master = make_conn(&mut conn_args(sockets[0], true), &told);
     for round in 1..4 {
         let suicidal = Suicidal { conn: Mutex::new(0), ends: AtomicUsize::new(0) };
-        let (mut conn, mut args) = (ptr::null_mut(), conn_args(sockets[1], false));
+        let (mut conn, args) = (ptr::null_mut(), conn_args(sockets[1], false));
         let context = ptr::from_ref(&suicidal).cast_mut().cast();
-        // SAFETY: all point to what they say.
+        // SAFETY: the functions get a Suicidal that outlives the connection.
         let outcome =
-            unsafe { memif_create(&raw mut conn, &raw mut args, Some(end_it), Some(end_it), None, context) };
+            unsafe { memif_create(at(&mut conn), Some(&args), Some(end_it), Some(end_it), None, context) };
         assert_eq!(outcome, OK);
         *suicidal.conn.lock().unwrap() = conn.addr();
         until("end", || {
@@ -346,8 +341,8 @@ fn connections_may_end_within_their_callbacks() {
 fn a_listener_of_somebody_else_is_used_and_left_open() {
     // a listener as a service manager makes it: memif-os listens in the abstract namespace
     let path = address();
-    let address = memif_os::seqpacket::SocketAddress::new(&path).unwrap();
-    let listener = memif_os::seqpacket::Listener::bind(&address, 8).unwrap();
+    let address = memif_os::socket::SocketAddress::new(&path).unwrap();
+    let listener = memif_os::socket::Listener::bind(&address, 8).unwrap();
     let given: OwnedFd = std::os::fd::AsFd::as_fd(&listener).try_clone_to_owned().unwrap();
     let mut sockets = [(); 2].map(|()| make_socket(&mut socket_args(&path), ptr::null_mut()));
     assert_eq!(memif_get_listener_fd(sockets[0]), -1);
@@ -404,7 +399,7 @@ fn a_programs_allocator_is_used_and_may_fail() {
     args.alloc = Some(no_alloc);
     let mut socket = ptr::null_mut();
     // SAFETY: both point to what they say.
-    let outcome = unsafe { memif_create_socket(&raw mut socket, &raw mut args, ptr::null_mut()) };
+    let outcome = unsafe { memif_create_socket(at(&mut socket), Some(&args), ptr::null_mut()) };
     assert_eq!((outcome, socket.is_null()), (code(Code::NoMem), true));
 }
 
@@ -444,7 +439,8 @@ unsafe extern "C" fn del_region(at: *mut c_void, _: u32, fd: c_int, context: *mu
 unsafe extern "C" fn next_place(context: *mut c_void) -> u32 {
     // SAFETY: as above.
     let memory = unsafe { &*context.cast::<Memory>() };
-    u32::try_from(memory.next.fetch_add(1, Ordering::SeqCst) * 2048).unwrap()
+    let number = memory.next.fetch_add(1, Ordering::SeqCst);
+    u32::try_from(number % (MEMORY / 2048) * 2048).unwrap()
 }
 
 impl Memory {
@@ -476,15 +472,24 @@ fn packets_lie_in_memory_of_the_programs_and_move_between_links() {
     let mut far = [0, 1].map(|end: usize| make_conn(&mut conn_args(masters[end], true), &told[end]));
     let context = ptr::from_ref(&memory).cast_mut().cast();
     let mut near = slaves.map(|socket| {
-        memif_register_external_region(socket, Some(add_region), None, Some(del_region), Some(next_place));
+        // SAFETY: the functions get a Memory that outlives the connection.
+        unsafe {
+            memif_register_external_region(
+                socket,
+                Some(add_region),
+                None,
+                Some(del_region),
+                Some(next_place),
+            );
+        }
         let (mut conn, mut args) = (ptr::null_mut(), conn_args(socket, false));
         args.log2_ring_size = 4;
-        // SAFETY: all point to what they say.
-        let outcome = unsafe { memif_create(&raw mut conn, &raw mut args, None, None, None, context) };
+        // SAFETY: the socket's functions get a Memory that outlives the connection.
+        let outcome = unsafe { memif_create(at(&mut conn), Some(&args), None, None, None, context) };
         assert_eq!(outcome, OK);
         conn
     });
-    assert_eq!(memory.in_use.load(Ordering::SeqCst), 2);
+    assert_eq!(memory.in_use.load(Ordering::SeqCst), 0, "no link, no region");
     let turn = || {
         let sockets = masters.iter().chain(&slaves);
         sockets.for_each(|socket| assert_eq!(memif_poll_event(*socket, 1), OK));
@@ -500,6 +505,8 @@ fn packets_lie_in_memory_of_the_programs_and_move_between_links() {
                 memif_refill_queue(conn, 0, u16::MAX, 0) == OK
             });
         }
+        assert_eq!(memory.in_use.load(Ordering::SeqCst), 2);
+        let asked = memory.next.load(Ordering::SeqCst);
         for number in 0..100u8 {
             send(far[0], &[number; 700]);
             let mut bufs = [EMPTY; 1];
@@ -508,7 +515,7 @@ fn packets_lie_in_memory_of_the_programs_and_move_between_links() {
             let data = bufs[0].data;
             let mut moved = 0;
             // SAFETY: points to one buffer and a number.
-            assert_eq!(unsafe { memif_buffer_enq_tx(near[1], 0, bufs.as_mut_ptr(), 1, &raw mut moved) }, OK);
+            assert_eq!(unsafe { memif_buffer_enq_tx(near[1], 0, bufs.as_mut_ptr(), 1, at(&mut moved)) }, OK);
             assert_eq!(bufs[0].data, data);
             assert_eq!(tx(near[1], &mut bufs), (OK, 1));
             assert_eq!(memif_refill_queue(near[0], 0, 1, 0), OK);
@@ -523,17 +530,18 @@ fn packets_lie_in_memory_of_the_programs_and_move_between_links() {
             assert_eq!(rx(far[0], &mut bufs), (OK, 1));
             assert_eq!(memif_refill_queue(far[0], 0, 1, 0), OK);
         }
-        // in use when the link goes, and the next one has the same buffers
+        assert_eq!(memory.next.load(Ordering::SeqCst), asked + 200, "a place for each refill and allocation");
+        // in use when the link goes
         send(far[0], b"kept");
         assert_eq!(rx(near[0], &mut [EMPTY; 1]), (OK, 1));
         far.iter_mut().for_each(delete);
         until("end", || {
             turn();
             near.iter().all(|conn| memif_refill_queue(*conn, 0, 0, 0) == code(Code::Disconnected))
+                && memory.in_use.load(Ordering::SeqCst) == 0
         });
         far = [0, 1].map(|end: usize| make_conn(&mut conn_args(masters[end], true), &told[end]));
     }
-    assert_eq!(memory.next.load(Ordering::SeqCst), 64, "one place for each slot of two rings, twice");
     near.iter_mut().chain(&mut far).for_each(delete);
     assert_eq!(memory.in_use.load(Ordering::SeqCst), 0);
     masters.iter_mut().chain(&mut slaves).for_each(delete_socket);
@@ -546,13 +554,8 @@ fn details_that_do_not_fit_are_a_part_of_them() {
     let pair = Pair::new();
     let mut full = 0;
     for room in 0..2048usize {
-        // SAFETY: all zero is a record without anything.
-        let mut details: Details = unsafe { mem::zeroed() };
         let mut text = vec![0x55u8; room + 8];
-        let len = libc::ssize_t::try_from(room).unwrap();
-        // SAFETY: both point to what they say.
-        let outcome =
-            unsafe { memif_get_details(pair.slave, &raw mut details, text.as_mut_ptr().cast(), len) };
+        let (outcome, details) = details(pair.slave, &mut text[..room]);
         assert!(text[room..].iter().all(|byte| *byte == 0x55), "written past {room}");
         assert!(outcome == OK || outcome == code(Code::NobufDet), "{outcome}");
         let within = |at: usize| at == 0 || (text.as_ptr().addr()..text.as_ptr().addr() + room).contains(&at);

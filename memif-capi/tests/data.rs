@@ -5,10 +5,9 @@
 
 mod common;
 
-use std::mem;
 use std::ptr;
 
-use common::{EMPTY, OK, Pair, alloc, bytes, code, delete, fill, make_conn, rx, send, tx};
+use common::{EMPTY, OK, Pair, alloc, at, bytes, code, delete, fill, make_conn, rx, send, tx};
 use memif::abi::{BUFFER_FLAG_NEXT, Buffer, Details, Handle, QUEUE_FLAG_POLLING};
 use memif::code::Code;
 use memif::v4::*;
@@ -27,26 +26,21 @@ fn refill(conn: Handle, count: usize) {
 fn enq_tx(conn: Handle, bufs: &mut [Buffer]) -> common::Moved {
     let mut out = 0;
     // SAFETY: the array has as many elements as the call is told.
-    let code = unsafe { memif_buffer_enq_tx(conn, 0, bufs.as_mut_ptr(), bufs.len() as u16, &raw mut out) };
+    let code = unsafe { memif_buffer_enq_tx(conn, 0, bufs.as_mut_ptr(), bufs.len() as u16, at(&mut out)) };
     (code, out.into())
 }
 
 fn requeue(conn: Handle, a: &mut Buffer, b: &mut Buffer) -> i32 {
-    // SAFETY: both point to buffers.
-    unsafe { memif_buffer_requeue(conn, a, b) }
+    memif_buffer_requeue(conn, at(a), at(b))
 }
 
 fn set_next_free(conn: Handle, buf: &mut Buffer) -> i32 {
-    // SAFETY: points to a buffer.
-    unsafe { memif_set_next_free_buffer(conn, 0, buf) }
+    memif_set_next_free_buffer(conn, 0, at(buf))
 }
 
 fn details(conn: Handle) -> (Details, Vec<u8>) {
-    // SAFETY: all zero is a record without anything.
-    let mut details: Details = unsafe { mem::zeroed() };
     let mut text = vec![0u8; 4096];
-    // SAFETY: both point to what they say.
-    let code = unsafe { memif_get_details(conn, &raw mut details, text.as_mut_ptr().cast(), 4096) };
+    let (code, details) = common::details(conn, &mut text);
     assert_eq!(code, OK);
     (details, text)
 }
@@ -302,8 +296,8 @@ fn two_buffers_exchange_their_slots() {
         // SAFETY: points to one buffer and a number.
         let outcome = unsafe {
             match call {
-                "alloc" => memif_buffer_alloc(conn, queue, buf_at, 1, &raw mut count, packet.len() as u16),
-                _ => memif_rx_burst(conn, queue, buf_at, 1, &raw mut count),
+                "alloc" => memif_buffer_alloc(conn, queue, buf_at, 1, at(&mut count), packet.len() as u16),
+                _ => memif_rx_burst(conn, queue, buf_at, 1, at(&mut count)),
             }
         };
         assert_eq!((outcome, count), (OK, 1), "{call} {queue}");
@@ -315,7 +309,7 @@ fn two_buffers_exchange_their_slots() {
     let send_on = |queue: u16, conn: Handle, buf: &mut Buffer| {
         let mut count = 0;
         // SAFETY: points to one buffer and a number.
-        assert_eq!(unsafe { memif_tx_burst(conn, queue, buf, 1, &raw mut count) }, OK);
+        assert_eq!(unsafe { memif_tx_burst(conn, queue, buf, 1, at(&mut count)) }, OK);
     };
     for queue in 0..2 {
         assert_eq!(memif_refill_queue(pair.slave, queue, u16::MAX, 0), OK);
@@ -498,13 +492,13 @@ fn queues_that_do_not_exist_are_refused() {
         let mut buf = EMPTY;
         // SAFETY: points to one buffer and a number.
         unsafe {
-            let (buf, count) = (&raw mut buf, &raw mut count);
+            let (buf, count) = (&raw mut buf, at(&mut count));
             assert_eq!(memif_rx_burst(pair.slave, qid, buf, 1, count), code(Code::Qid));
             assert_eq!(memif_tx_burst(pair.slave, qid, buf, 1, count), code(Code::Qid));
             assert_eq!(memif_buffer_alloc(pair.slave, qid, buf, 1, count, 64), code(Code::Qid));
             assert_eq!(memif_buffer_enq_tx(pair.slave, qid, buf, 1, count), code(Code::Qid));
-            assert_eq!(memif_set_next_free_buffer(pair.slave, qid, buf), code(Code::Qid));
         }
+        assert_eq!(memif_set_next_free_buffer(pair.slave, qid, at(&mut buf)), code(Code::Qid));
         assert_eq!(memif_refill_queue(pair.slave, qid, 1, 0), code(Code::Qid));
         assert_eq!(count, 0);
     }
@@ -517,21 +511,21 @@ fn no_pointer_is_followed_that_is_null() {
     let invalid = code(Code::InvalArg);
     // SAFETY: NULL, or to what it says.
     unsafe {
-        assert_eq!(memif_rx_burst(pair.slave, 0, ptr::null_mut(), 1, &raw mut count), invalid);
-        assert_eq!(memif_rx_burst(pair.slave, 0, &raw mut buf, 1, ptr::null_mut()), invalid);
-        assert_eq!(memif_rx_burst(pair.slave, 0, ptr::null_mut(), 0, &raw mut count), OK);
-        assert_eq!(memif_tx_burst(pair.slave, 0, ptr::null_mut(), 1, &raw mut count), invalid);
-        assert_eq!(memif_tx_burst(pair.slave, 0, &raw mut buf, 1, ptr::null_mut()), invalid);
-        assert_eq!(memif_tx_burst(pair.slave, 0, ptr::null_mut(), 0, &raw mut count), OK);
-        assert_eq!(memif_buffer_alloc(pair.slave, 0, ptr::null_mut(), 1, &raw mut count, 64), invalid);
-        assert_eq!(memif_buffer_alloc(pair.slave, 0, &raw mut buf, 1, ptr::null_mut(), 64), invalid);
-        assert_eq!(memif_buffer_enq_tx(pair.slave, 0, ptr::null_mut(), 1, &raw mut count), invalid);
-        assert_eq!(memif_buffer_requeue(pair.slave, ptr::null_mut(), &raw mut buf), invalid);
-        assert_eq!(memif_buffer_requeue(pair.slave, &raw mut buf, ptr::null_mut()), invalid);
-        assert_eq!(memif_set_next_free_buffer(pair.slave, 0, ptr::null_mut()), invalid);
-        assert_eq!(memif_get_queue_efd(pair.slave, 0, ptr::null_mut()), invalid);
-        assert_eq!(memif_get_details(pair.slave, ptr::null_mut(), ptr::null_mut(), 0), invalid);
+        assert_eq!(memif_rx_burst(pair.slave, 0, ptr::null_mut(), 1, at(&mut count)), invalid);
+        assert_eq!(memif_rx_burst(pair.slave, 0, &raw mut buf, 1, None), invalid);
+        assert_eq!(memif_rx_burst(pair.slave, 0, ptr::null_mut(), 0, at(&mut count)), OK);
+        assert_eq!(memif_tx_burst(pair.slave, 0, ptr::null_mut(), 1, at(&mut count)), invalid);
+        assert_eq!(memif_tx_burst(pair.slave, 0, &raw mut buf, 1, None), invalid);
+        assert_eq!(memif_tx_burst(pair.slave, 0, ptr::null_mut(), 0, at(&mut count)), OK);
+        assert_eq!(memif_buffer_alloc(pair.slave, 0, ptr::null_mut(), 1, at(&mut count), 64), invalid);
+        assert_eq!(memif_buffer_alloc(pair.slave, 0, &raw mut buf, 1, None, 64), invalid);
+        assert_eq!(memif_buffer_enq_tx(pair.slave, 0, ptr::null_mut(), 1, at(&mut count)), invalid);
+        assert_eq!(memif_get_details(pair.slave, None, ptr::null_mut(), 0), invalid);
     }
+    assert_eq!(memif_buffer_requeue(pair.slave, None, at(&mut buf)), invalid);
+    assert_eq!(memif_buffer_requeue(pair.slave, at(&mut buf), None), invalid);
+    assert_eq!(memif_set_next_free_buffer(pair.slave, 0, None), invalid);
+    assert_eq!(memif_get_queue_efd(pair.slave, 0, None), invalid);
 }
 
 #[test]

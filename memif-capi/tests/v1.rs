@@ -9,12 +9,13 @@ use std::mem;
 use std::ptr;
 
 use common::{
-    EMPTY, OK, Told, address, alloc, conn_args, delete, delete_socket, fill, make_conn, make_socket,
+    EMPTY, OK, Told, address, alloc, at, conn_args, delete, delete_socket, details, fill, make_conn,
+    make_socket,
 };
 use common::{socket_args, tx, until};
-use memif::abi::{Details, Handle};
+use memif::abi::Handle;
 use memif::v1::{self, abi};
-use memif::v4::{memif_get_details, memif_poll_event};
+use memif::v4::memif_poll_event;
 
 const SLOTS: usize = 16;
 const BUFFER: u16 = 256;
@@ -23,14 +24,13 @@ const BUFFER: u16 = 256;
 fn make_master(path: &str, told: &Told) -> Handle {
     let path = CString::new(path).unwrap();
     let mut conn = ptr::null_mut();
-    // SAFETY: all zero is what a C program begins with, and all pointers are to what they say.
-    let code = unsafe {
-        let mut args: abi::ConnArgs = mem::zeroed();
-        args.socket_filename = path.as_ptr();
-        args.is_master = 1;
-        let (up, down) = (Some(common::on_connect as _), Some(common::on_disconnect as _));
-        v1::create(&raw mut conn, &raw mut args, up, down, None, told.context())
-    };
+    // SAFETY: all zero is what a C program begins with: no text, numbers of 0.
+    let mut args: abi::ConnArgs = unsafe { mem::zeroed() };
+    args.socket_filename = path.as_ptr();
+    args.is_master = 1;
+    let (up, down) = (Some(common::on_connect as _), Some(common::on_disconnect as _));
+    // SAFETY: `args` has a text with its NUL, and the functions get a Told that outlives the connection.
+    let code = unsafe { v1::create(at(&mut conn), Some(&args), up, down, None, told.context()) };
     assert_eq!(code, OK);
     conn
 }
@@ -38,12 +38,10 @@ fn make_master(path: &str, told: &Told) -> Handle {
 /// Where a slave's rings are mapped: S2M first.
 fn rings(slave: Handle) -> *mut u8 {
     let mut text = [0u8; 4096];
-    // SAFETY: all zero is a record without anything; both pointers are to what they say, and regions into `text`.
-    unsafe {
-        let mut details: Details = mem::zeroed();
-        assert_eq!(memif_get_details(slave, &raw mut details, text.as_mut_ptr().cast(), 4096), OK);
-        (*details.regions).addr.cast()
-    }
+    let (code, details) = details(slave, &mut text);
+    assert_eq!(code, OK);
+    // SAFETY: points to one region's details in the text.
+    unsafe { (*details.regions).addr.cast() }
 }
 
 /// Sends packets of that many full buffers each, filled with their number; returns the slot behind the last.
@@ -65,7 +63,7 @@ fn receive(master: Handle) -> Vec<(u8, usize)> {
     let empty = abi::Buffer { desc_index: 0, buffer_len: 0, data_len: 0, data: ptr::null_mut() };
     let (mut bufs, mut count) = ([empty; SLOTS], 0);
     // SAFETY: the array has as many elements as the call is told.
-    assert_eq!(unsafe { v1::rx_burst(master, 0, bufs.as_mut_ptr(), 16, &raw mut count) }, OK);
+    assert_eq!(unsafe { v1::rx_burst(master, 0, bufs.as_mut_ptr(), 16, at(&mut count)) }, OK);
     let packets = bufs[..usize::from(count)].iter().map(|buf| {
         let mut bytes = vec![0; buf.data_len as usize];
         // SAFETY: the library says that `data_len` bytes may be read at `data`.
@@ -76,7 +74,7 @@ fn receive(master: Handle) -> Vec<(u8, usize)> {
     let packets = packets.collect();
     let mut freed = 0;
     // SAFETY: as above.
-    assert_eq!(unsafe { v1::buffer_free(master, 0, bufs.as_mut_ptr(), count, &raw mut freed) }, OK);
+    assert_eq!(unsafe { v1::buffer_free(master, 0, bufs.as_mut_ptr(), count, at(&mut freed)) }, OK);
     assert_eq!(freed, count);
     packets
 }
@@ -118,7 +116,6 @@ fn broken_chains_cost_themselves_alone() {
     assert_eq!(receive(master), [(0, 4), (1, 4)]);
     delete(&mut slave);
     delete_socket(&mut socket);
-    // SAFETY: points to a handle.
-    assert_eq!(unsafe { v1::delete(&raw mut master) }, OK);
+    assert_eq!(v1::delete(at(&mut master)), OK);
     assert_eq!(v1::cleanup(), OK);
 }

@@ -1,10 +1,10 @@
-//! Counters on their way from a worker to the report: plain numbers in the worker's own memory, published once a burst.
+//! Counters of a worker: plain numbers in its own memory, published for the report once a burst.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::check::Findings;
 
-/// What a worker has done so far.
+/// What a worker has counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Packets handed to memif or received from it.
@@ -19,10 +19,10 @@ pub(crate) struct Counts {
     pub findings: Findings,
 }
 
-const CELLS: usize = 10;
+const CELLS: usize = 11;
 
 impl Counts {
-    /// A queue has come to `packets` of `bytes` together at `now`.
+    /// Sets the totals of a queue, reached at `now`.
     #[inline(always)]
     pub(crate) fn reached(&mut self, packets: u64, bytes: u64, now: u64) {
         self.packets = packets;
@@ -33,7 +33,7 @@ impl Counts {
         }
     }
 
-    /// Both together; the times span both.
+    /// The sum of both, and the time that spans both.
     pub(crate) fn join(self, other: Self) -> Self {
         let first = |a: u64, b: u64| if a == 0 || (b != 0 && b < a) { b } else { a };
         let (ours, theirs) = (self.findings, other.findings);
@@ -45,6 +45,7 @@ impl Counts {
             findings: Findings {
                 verified: ours.verified + theirs.verified,
                 corrupt: ours.corrupt + theirs.corrupt,
+                wrong_length: ours.wrong_length + theirs.wrong_length,
                 unfilled: ours.unfilled + theirs.unfilled,
                 foreign: ours.foreign + theirs.foreign,
                 lost: ours.lost.saturating_add(theirs.lost),
@@ -67,6 +68,7 @@ impl Counts {
             self.last_ns,
             found.verified,
             found.corrupt,
+            found.wrong_length,
             found.unfilled,
             found.foreign,
             found.lost,
@@ -75,20 +77,20 @@ impl Counts {
     }
 
     fn from_cells(cells: [u64; CELLS]) -> Self {
-        let [packets, bytes, first_ns, last_ns, verified, corrupt, unfilled, foreign, lost, reordered] =
-            cells;
-        let findings = Findings { verified, corrupt, unfilled, foreign, lost, reordered };
+        let [packets, bytes, first_ns, last_ns, findings @ ..] = cells;
+        let [verified, corrupt, wrong_length, unfilled, foreign, lost, reordered] = findings;
+        let findings = Findings { verified, corrupt, wrong_length, unfilled, foreign, lost, reordered };
         Self { packets, bytes, first_ns, last_ns, findings }
     }
 }
 
-/// Counts for others to read: written by one worker, read once a second. On cache lines of its own.
+/// Counts of one worker, read by the report once a second. On cache lines of their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Published([AtomicU64; CELLS]);
 
 impl Published {
-    /// Shows `counts`. Relaxed: each number stands for itself.
+    /// Publishes `counts`. Relaxed: no number depends on another.
     #[inline(always)]
     pub(crate) fn publish(&self, counts: &Counts) {
         for (cell, value) in self.0.iter().zip(counts.cells()) {
@@ -96,7 +98,7 @@ impl Published {
         }
     }
 
-    /// What was shown last; while the worker runs, the numbers may be of two bursts.
+    /// The counts published last. While the worker runs, they may be a mixture of two bursts.
     pub(crate) fn read(&self) -> Counts {
         Counts::from_cells(std::array::from_fn(|i| self.0[i].load(Ordering::Relaxed)))
     }
@@ -111,12 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_is_read() {
+    fn published_counts_are_read() {
         let published = Published::default();
         assert_eq!(published.read(), Counts::default());
         published.publish(&counts(7));
         assert_eq!(published.read(), counts(7));
-        assert_eq!(published.read().findings.reordered, 70);
+        assert_eq!(published.read().findings.reordered, 77);
     }
 
     #[test]

@@ -1,12 +1,10 @@
-//! The demo: generator and sink in this process, a forwarder in another, and two memif interfaces between them.
+//! The demo: generator and sink in this process, a forwarder in a second one, and two memif interfaces between them.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,24 +14,31 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::args::DemoArgs;
+use crate::cores::check_cores;
 use crate::error::ToolError;
+use crate::feeds::Feeds;
 use crate::generator::{Generator, Order};
+use crate::link::Link;
+use crate::packet::Framing;
 use crate::report::{Drops, Measures};
-use crate::session::{Feeds, Link, Run, Session, check_cores, note};
+use crate::run::Run;
+use crate::session::{SECRET, Session};
 use crate::sink::Sink;
+use crate::sizes::Sizes;
+use crate::status::note;
 use crate::tools::{fill, instance};
 
-/// The socket's name in the demo's own folder. The forwarder runs in that folder, so this is a path for it, too.
+/// Name of the socket in the demo's directory, which is the working directory of the forwarder.
 const SOCKET: &str = "memif.sock";
-/// Ids of the two interfaces, both on one socket: towards the forwarder, and back.
+/// Ids of the two interfaces on that socket: to the forwarder, and back.
 const OUT: u32 = 0;
 const BACK: u32 = 1;
-/// How long the last packets may stand still on their way before they count as lost.
-const STANDSTILL: Duration = Duration::from_secs(2);
-/// How long the generator, once halted, may be in the middle of a burst.
-const FLIGHT: Duration = Duration::from_millis(20);
-/// How long the forwarder may take to end.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// Time without progress after which packets on their way count as lost.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+/// Time for a halted generator to finish its burst.
+const LAST_BURST: Duration = Duration::from_millis(20);
+/// Time for the forwarder to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// `memif demo`
 ///
@@ -44,18 +49,18 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), ToolError> {
     check_cores(&[near, far])?;
     if near == far {
         note(&format!(
-            "only core {near} to run on: generator, sink and forwarder take turns, and figures suffer"
+            "only core {near} is available: generator, sink and forwarder share it, which lowers the figures"
         ));
     }
     let session = Session::start(true)?;
-    let folder = make_folder()?;
-    let socket = folder.path().join(SOCKET).to_string_lossy().into_owned();
+    let directory = make_directory()?;
+    let socket = directory.path().join(SOCKET).to_string_lossy().into_owned();
     let (out, back) = (session.open_master(&socket, OUT)?, session.open_master(&socket, BACK)?);
-    let mut forwarder = Forwarder::spawn(folder.path(), far, args.burst)?;
+    let mut forwarder = Forwarder::spawn(directory.path(), far, args.burst)?;
     let links = [&out, &back];
     wait_up(&session, &links, args.wait, &mut forwarder)?;
-    // both links are up and nobody looks for the socket any more: nothing is left behind even when we are killed
-    drop(folder);
+    // the links are up and the socket is no longer needed: nothing is left behind even if this process is killed
+    drop(directory);
     run(&session, &links, args, (near, far), &mut forwarder)
 }
 
@@ -69,17 +74,18 @@ fn run(
     let halt = Stop::new();
     let order = Order {
         instance: instance(),
-        size: args.size,
+        framing: Framing::Ethernet,
+        sizes: Sizes::fixed(args.size),
         fill: fill(args.verify),
-        rate: None,
-        unfinished: Arc::new(AtomicUsize::new(1)),
+        pace: None,
+        count: None,
         halt: halt.clone(),
     };
     let mut feeds = Feeds::default();
-    let (mut generator, sender) = Generator::new(&order, 0, None);
+    let (mut generator, sender) = Generator::new(&order, 0);
     feeds.follow_sender(sender);
-    let (mut sink, receiver, mailbox) = Sink::new(args.verify, None)?;
-    feeds.follow_sink(receiver, mailbox);
+    let (mut sink, receiver, handover) = Sink::new(Framing::Ethernet, args.verify, None)?;
+    feeds.follow_sink(receiver, handover);
     let [out, back] = links;
     let workers = Workers::new()
         .burst(args.burst.into())
@@ -92,7 +98,7 @@ fn run(
     halt.stop();
     drain(&run, links);
     session.stop.stop();
-    let LastWords { drops, memory } = forwarder.end();
+    let ForwarderSummary { drops, memory } = forwarder.end();
     if let Some(memory) = memory {
         run.machine.memory = memory;
     }
@@ -114,7 +120,7 @@ fn choose_cores(wanted: Option<&CoreList>, allowed: &[usize]) -> Result<(usize, 
     }
 }
 
-fn make_folder() -> Result<TempDir, ToolError> {
+fn make_directory() -> Result<TempDir, ToolError> {
     let private = Permissions::from_mode(0o700);
     tempfile::Builder::new().prefix("memif-demo-").permissions(private).tempdir().map_err(ToolError::Folder)
 }
@@ -131,32 +137,32 @@ fn wait_up(
     up.map(drop)
 }
 
-/// Waits until all that was sent has arrived, or nothing moves any more.
+/// Waits until all sent packets have arrived, or no more arrive.
 fn drain(run: &Run<'_>, links: &[&Link]) {
     let mut arrived = 0;
     let mut still = Instant::now();
-    while links.iter().all(|link| link.interface.is_up()) && still.elapsed() < STANDSTILL {
+    while links.iter().all(|link| link.interface.is_up()) && still.elapsed() < STALLED_AFTER {
         let now = run.feeds.counts().packets;
         if now != arrived {
             (arrived, still) = (now, Instant::now());
-        } else if run.feeds.sent().is_none_or(|sent| sent <= now) && still.elapsed() > FLIGHT {
+        } else if run.feeds.sent().is_none_or(|sent| sent <= now) && still.elapsed() > LAST_BURST {
             return;
         }
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// The other process. It ends when it is dropped, or when this process does.
+/// The second process. It ends when this is dropped, or when this process ends.
 struct Forwarder {
     child: Child,
-    /// The forwarder ends when this is closed, by us or by our death.
+    /// The forwarder ends when this is closed, which the end of this process does as well.
     stdin: Option<ChildStdin>,
     last_line: Option<JoinHandle<Option<String>>>,
 }
 
 impl Forwarder {
-    /// Starts this executable as a forwarder in `folder`.
-    fn spawn(folder: &Path, core: usize, burst: u16) -> Result<Self, ToolError> {
+    /// Starts this executable as a forwarder with `directory` as its working directory.
+    fn spawn(directory: &Path, core: usize, burst: u16) -> Result<Self, ToolError> {
         let failed = |program: &Path| {
             let program = program.display().to_string();
             move |error| ToolError::Spawn { program, error }
@@ -166,7 +172,8 @@ impl Forwarder {
             .args(["forward", "--child", "--json"])
             .args([format!("--core={core}"), format!("--burst={burst}")])
             .args([OUT, BACK].map(|id| format!("{SOCKET},id={id}")))
-            .current_dir(folder)
+            .current_dir(directory)
+            .env_remove(SECRET)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -177,7 +184,7 @@ impl Forwarder {
     }
 
     /// # Errors
-    /// It has ended, though nobody told it to.
+    /// It has ended by itself.
     fn check(&mut self) -> Result<(), ToolError> {
         match self.child.try_wait() {
             Ok(Some(status)) => Err(ToolError::ForwarderEnded(status)),
@@ -185,26 +192,26 @@ impl Forwarder {
         }
     }
 
-    /// Ends it and hears what it has to say.
-    fn end(&mut self) -> LastWords {
+    /// Ends it and reads its summary.
+    fn end(&mut self) -> ForwarderSummary {
         drop(self.stdin.take());
-        let deadline = Instant::now() + FAREWELL;
+        let deadline = Instant::now() + SHUTDOWN;
         while self.status().is_none() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
         self.kill();
         let line = self.last_line.take().and_then(|thread| thread.join().ok().flatten());
-        line.map(|line| LastWords::parse(&line)).unwrap_or_default()
+        line.map(|line| ForwarderSummary::parse(&line)).unwrap_or_default()
     }
 
     fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Makes sure that it is gone, and takes its status, so that no zombie stays.
+    /// Kills it if it still runs, and waits for it, so that no zombie remains.
     fn kill(&mut self) {
         if self.status().is_none() {
-            let _ = self.child.kill(); // it has just ended by itself
+            let _ = self.child.kill(); // fails if it has ended just now
             let _ = self.child.wait();
         }
     }
@@ -221,17 +228,17 @@ fn last_line(stdout: ChildStdout) -> Option<String> {
     BufReader::new(stdout).lines().map_while(Result::ok).last()
 }
 
-/// What the forwarder says at its end.
+/// What the demo reads from the forwarder's summary.
 #[derive(Debug, Default)]
-struct LastWords {
-    /// What it has dropped, marked as its own.
+struct ForwarderSummary {
+    /// Packets that it dropped, by reason.
     drops: Drops,
-    /// What its memory lies on: it is the slave, which allocates.
+    /// Pages of the shared memory, which it allocates as the slave.
     memory: Option<String>,
 }
 
-impl LastWords {
-    /// Reads a tool's final JSON object.
+impl ForwarderSummary {
+    /// Parses the final JSON object of a command.
     fn parse(line: &str) -> Self {
         let Ok(record) = serde_json::from_str::<Value>(line) else { return Self::default() };
         let drops = record.get("drops").and_then(Value::as_object).into_iter().flatten();
@@ -247,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cores_are_the_first_two_or_those_wanted() {
+    fn cores_are_the_first_two_or_those_of_the_command_line() {
         let list = |text: &str| text.parse::<CoreList>().unwrap();
         assert_eq!(choose_cores(None, &[2, 5, 7]).unwrap(), (2, 5));
         assert_eq!(choose_cores(None, &[3]).unwrap(), (3, 3));
@@ -258,23 +265,24 @@ mod tests {
     }
 
     #[test]
-    fn the_forwarders_last_words_are_understood() {
-        let words =
-            LastWords::parse(r#"{"final":true,"drops":{"empty":3},"machine":{"memory":"4 KiB pages"}}"#);
-        assert_eq!(words.drops, Drops::from([("forwarder: empty".to_owned(), 3)]));
-        assert_eq!(words.memory.as_deref(), Some("4 KiB pages"));
+    fn the_summary_of_the_forwarder_is_parsed() {
+        let summary = ForwarderSummary::parse(
+            r#"{"final":true,"drops":{"empty":3},"machine":{"memory":"4 KiB pages"}}"#,
+        );
+        assert_eq!(summary.drops, Drops::from([("forwarder: empty".to_owned(), 3)]));
+        assert_eq!(summary.memory.as_deref(), Some("4 KiB pages"));
         for line in ["", "{}", "[1]", r#"{"drops":{"x":"y"},"machine":7}"#, "{"] {
-            let words = LastWords::parse(line);
-            assert!(words.drops.is_empty() && words.memory.is_none(), "{line}");
+            let summary = ForwarderSummary::parse(line);
+            assert!(summary.drops.is_empty() && summary.memory.is_none(), "{line}");
         }
     }
 
     #[test]
-    fn the_folder_is_private_and_goes() {
-        let folder = make_folder().unwrap();
-        let path = folder.path().to_owned();
+    fn the_directory_is_private_and_removed() {
+        let directory = make_directory().unwrap();
+        let path = directory.path().to_owned();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        drop(folder);
+        drop(directory);
         assert!(!path.exists());
     }
 }

@@ -3,40 +3,44 @@
 use std::io;
 use std::process::ExitStatus;
 
+use memif_os::cpu::CpuError;
 use memif_pmd::Error as MemifError;
 
-/// Exit status when the command line is at fault.
+/// Exit status for a wrong command line.
 pub(crate) const USAGE: u8 = 2;
-/// Exit status for everything else.
+/// Exit status for other errors.
 pub(crate) const FAILURE: u8 = 1;
 
-/// Why the tool could not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ToolError {
-    /// An interface could not be opened, or a worker not be started.
+    /// The library failed, for example to open an interface or to start a worker.
     #[error(transparent)]
     Memif(#[from] MemifError),
+    /// A core of the command line cannot be used.
+    #[error(transparent)]
+    Core(#[from] CpuError),
     /// The link did not come up within `--wait`.
     #[error("no link on {port} after {seconds} s: {reason}")]
     NoLink {
         /// The port's socket and id.
         port: String,
-        /// How long was waited.
+        /// How long the tool waited.
         seconds: f64,
         /// Why the last attempt failed.
         reason: String,
     },
-    /// The command line asks for what cannot be, which only shows once it was read.
+    /// The command line is wrong in a way that its parser does not see.
     #[error("{0}")]
     Usage(String),
-    /// Packets were wrong, out of order or missing.
+    /// Packets were corrupt, out of order or missing.
     #[error("verification failed: {0}")]
     Verification(String),
-    /// Standard output went away.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
-    /// The demo's socket folder could not be made.
-    #[error("cannot make a folder for the demo's socket: {0}; set TMPDIR to one that can be written")]
+    /// The directory of the demo's socket could not be created.
+    #[error("cannot create a directory for the demo's socket: {0}; set TMPDIR to a writable one")]
     Folder(#[source] io::Error),
     /// The demo's forwarder could not be started.
     #[error("cannot start the forwarder {program}: {error}")]
@@ -46,11 +50,11 @@ pub(crate) enum ToolError {
         /// The kernel's answer.
         error: io::Error,
     },
-    /// The demo's forwarder ended before the demo did.
+    /// The demo's forwarder ended too early.
     #[error("the forwarder ended early ({0}): see its message above")]
     ForwarderEnded(ExitStatus),
-    /// No core may be used, which the kernel does not do.
-    #[error("this process may use no core: look at its cpuset")]
+    /// The process may not use any core.
+    #[error("this process is not allowed to use any core: check its cpuset")]
     NoCore,
     /// The histogram library refused its bounds.
     #[error("latencies cannot be recorded: {0}")]
@@ -61,7 +65,7 @@ impl ToolError {
     /// The exit status: [`USAGE`] when another command line would help, else [`FAILURE`].
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => USAGE,
+            Self::Usage(_) | Self::Core(_) => USAGE,
             Self::Memif(error) if is_usage(error) => USAGE,
             _ => FAILURE,
         }

@@ -1,63 +1,95 @@
 //! The generator: test packets on every tx queue, as fast as it goes or at a rate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memif_os::clock::monotonic_ns;
 use memif_pmd::{Burst, Stop, TxQueue};
 
 use crate::counters::{Counts, Published};
-use crate::packet::{Fill, Stream, Template};
+use crate::packet::{Fill, Framing, Stream, Template};
+use crate::sizes::Sizes;
 
-/// Longest span of a rate that is made up for after a pause, in nanoseconds.
-const CATCH_UP_NS: f64 = 1e6;
+/// How far a generator that has paused makes up for the packets of the pause, in nanoseconds.
+const CATCH_UP_NS: u64 = 1_000_000;
 
-/// What the generators of all queues share.
+/// What the generators of all queues share. A queue without a ring takes no packets of the count and of the rate: the
+/// others send them all.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     /// Tells this run's packets from those of others.
     pub instance: u32,
-    /// Bytes of a packet.
-    pub size: u16,
+    /// How packets begin.
+    pub framing: Framing,
+    /// Bytes of the packets.
+    pub sizes: Sizes,
     /// Whether each packet has a body of its own.
     pub fill: Fill,
-    /// Packets a second on one queue; `None` for no limit.
-    pub rate: Option<f64>,
-    /// Queues with packets left to send: the last one to finish raises `halt`.
-    pub unfinished: Arc<AtomicUsize>,
+    /// Limits all queues together; `None` for no limit.
+    pub pace: Option<Pace>,
+    /// Packets of all queues together; `None` for no end.
+    pub count: Option<Count>,
     /// Ends generating.
     pub halt: Stop,
+}
+
+/// A number of packets for all queues together.
+#[derive(Clone, Debug)]
+pub(crate) struct Count(Arc<[AtomicU64; 2]>);
+
+impl Count {
+    pub(crate) fn new(packets: u64) -> Self {
+        Self(Arc::new([AtomicU64::new(packets), AtomicU64::new(packets)]))
+    }
+
+    fn ungenerated(&self) -> &AtomicU64 {
+        let [ungenerated, _] = &*self.0;
+        ungenerated
+    }
+
+    /// Takes up to `wanted` packets to generate.
+    fn take(&self, wanted: u64) -> u64 {
+        let rest = |left: u64| Some(left.saturating_sub(wanted));
+        let left = self.ungenerated().fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+        left.unwrap_or_default().min(wanted)
+    }
+
+    /// Gives back packets that were not generated, or not sent, for another queue.
+    fn give_back(&self, packets: u64) {
+        self.ungenerated().fetch_add(packets, Ordering::Relaxed);
+    }
+
+    /// Counts sent packets. True when these were the last ones.
+    fn sent(&self, packets: u64) -> bool {
+        let [_, unsent] = &*self.0;
+        packets > 0 && unsent.fetch_sub(packets, Ordering::Relaxed) == packets
+    }
 }
 
 /// Generates the packets of one queue.
 #[derive(Debug)]
 pub(crate) struct Generator {
     template: Template,
-    size: usize,
+    sizes: Sizes,
     sequence: u64,
-    /// Packets still to be made.
-    left: u64,
-    finished: bool,
     pace: Option<Pace>,
-    unfinished: Arc<AtomicUsize>,
+    count: Option<Count>,
     halt: Stop,
     counts: Counts,
     published: Arc<Published>,
 }
 
 impl Generator {
-    /// A generator of `count` packets for tx queue `queue`, without end for `None`, and where it shows its counters.
-    pub(crate) fn new(order: &Order, queue: u16, count: Option<u64>) -> (Self, Arc<Published>) {
-        let size = usize::from(order.size);
+    /// A generator for tx queue `queue`, and where it shows its counters.
+    pub(crate) fn new(order: &Order, queue: u16) -> (Self, Arc<Published>) {
         let published = Arc::<Published>::default();
+        let stream = Stream { instance: order.instance, queue };
         let generator = Self {
-            template: Template::new(Stream { instance: order.instance, queue }, size, order.fill),
-            size,
+            template: Template::new(stream, order.framing, order.fill),
+            sizes: order.sizes,
             sequence: 0,
-            left: count.unwrap_or(u64::MAX),
-            finished: false,
-            pace: order.rate.map(Pace::new),
-            unfinished: Arc::clone(&order.unfinished),
+            pace: order.pace.clone(),
+            count: order.count.clone(),
             halt: order.halt.clone(),
             counts: Counts::default(),
             published: Arc::clone(&published),
@@ -65,95 +97,110 @@ impl Generator {
         (generator, published)
     }
 
-    /// Sends a burst, if there is a link and anything to send.
+    /// Sends a burst, if the queue has a ring and there is anything to send.
     #[inline]
     pub(crate) fn turn(&mut self, tx: &mut TxQueue, burst: &mut Burst) {
-        if self.finished || self.halt.is_stopped() || !tx.is_up() {
+        if self.halt.is_stopped() {
             return;
+        }
+        if !tx.is_up() {
+            return self.withdraw(burst);
         }
         let now = monotonic_ns();
         if burst.is_empty() {
             self.fill(burst, now);
         }
+        let before = burst.len();
         if tx.send(burst) > 0 {
             let stats = tx.stats();
             self.counts.reached(stats.packets, stats.bytes, now);
             self.published.publish(&self.counts);
         }
-        if self.left == 0 && burst.is_empty() {
-            self.finish();
+        let gone = (before - burst.len()) as u64;
+        if self.count.as_ref().is_some_and(|count| count.sent(gone)) {
+            self.halt.stop();
         }
     }
 
     fn fill(&mut self, burst: &mut Burst, now: u64) {
-        let mut wanted = self.left.min(burst.capacity() as u64);
-        if let Some(pace) = &mut self.pace {
+        let mut wanted = burst.capacity() as u64;
+        if let Some(pace) = &self.pace {
             wanted = pace.take(now, wanted);
+        }
+        let allowed = wanted;
+        if let Some(count) = &self.count {
+            wanted = count.take(wanted);
         }
         let mut stamp = now;
         for _ in 0..wanted {
             // large packets fill a burst before it has its number
-            let Some(packet) = burst.reserve(self.size) else { break };
+            let Ok(packet) = burst.reserve(self.sizes.of(self.sequence)) else { break };
             self.template.write(packet, self.sequence, stamp);
             stamp = 0;
             self.sequence += 1;
-            self.left -= 1;
         }
-        if let Some(pace) = &mut self.pace {
-            pace.give_back(wanted - burst.len() as u64);
+        let generated = burst.len() as u64;
+        if let Some(count) = &self.count
+            && generated < wanted
+        {
+            count.give_back(wanted - generated);
+        }
+        if let Some(pace) = &self.pace
+            && generated < allowed
+        {
+            pace.give_back(allowed - generated);
         }
     }
 
+    /// The queue has no ring: leaves its unsent packets to other queues, or to itself when it has one again.
     #[cold]
-    fn finish(&mut self) {
-        self.finished = true;
-        if self.unfinished.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.halt.stop();
+    fn withdraw(&mut self, burst: &mut Burst) {
+        let unsent = burst.len() as u64;
+        burst.clear();
+        self.sequence -= unsent;
+        if let Some(count) = &self.count {
+            count.give_back(unsent);
         }
     }
 }
 
-/// How many packets a rate allows by now.
-#[derive(Debug)]
-struct Pace {
-    /// Packets a nanosecond.
-    rate: f64,
-    /// Packets that may be sent now.
-    credit: f64,
-    /// Most that `credit` may become: a stalled generator makes up for little of what it missed.
-    most: f64,
-    last_ns: Option<u64>,
+/// Fractions of a nanosecond in which [`Pace`] counts.
+const FRACTIONS: u64 = 1024;
+
+/// How many packets a rate allows by now, for all queues together.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    /// Time between two packets, in fractions.
+    interval: u64,
+    /// When the next packet may be sent, in fractions; 0 before the first look.
+    next: Arc<AtomicU64>,
 }
 
 impl Pace {
-    fn new(packets_a_second: f64) -> Self {
-        let rate = packets_a_second / 1e9;
-        Self { rate, credit: 0.0, most: (rate * CATCH_UP_NS).max(1.0), last_ns: None }
+    pub(crate) fn new(packets_a_second: u64) -> Self {
+        Self { interval: (1_000_000_000 * FRACTIONS / packets_a_second.max(1)).max(1), next: Arc::default() }
     }
 
-    /// Takes up to `wanted` packets.
-    fn take(&mut self, now: u64, wanted: u64) -> u64 {
-        let passed = now.saturating_sub(self.last_ns.replace(now).unwrap_or(now));
-        self.credit = (self.credit + passed as f64 * self.rate).min(self.most);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole packets, and never negative"
-        )]
-        let taken = (self.credit as u64).min(wanted);
-        self.credit -= taken as f64;
+    /// Takes up to `wanted` packets at `now`, in nanoseconds. After a pause, the packets of [`CATCH_UP_NS`] are made up
+    /// for, and at least one.
+    fn take(&self, now: u64, wanted: u64) -> u64 {
+        let now = now.saturating_mul(FRACTIONS);
+        let oldest = now.saturating_sub((CATCH_UP_NS * FRACTIONS).saturating_sub(self.interval));
+        let mut taken = 0;
+        let advance = |next: u64| {
+            // the first packet is due after one interval
+            let next = if next == 0 { now.saturating_add(self.interval) } else { next.max(oldest) };
+            taken = if next > now { 0 } else { ((now - next) / self.interval + 1).min(wanted) };
+            Some(next.saturating_add(taken.saturating_mul(self.interval)))
+        };
+        // Relaxed: the number stands for itself
+        let _ = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
         taken
     }
 
-    fn give_back(&mut self, packets: u64) {
-        self.credit += packets as f64;
+    fn give_back(&self, packets: u64) {
+        self.next.fetch_sub(packets.saturating_mul(self.interval), Ordering::Relaxed);
     }
-}
-
-/// Splits `total` among `queues` queues; the first ones get the remainder.
-pub(crate) fn share(total: u64, queues: u16, queue: u16) -> u64 {
-    let queues = u64::from(queues.max(1));
-    total / queues + u64::from(u64::from(queue) < total % queues)
 }
 
 #[cfg(test)]
@@ -161,28 +208,29 @@ mod tests {
     use super::*;
     use crate::packet::TestPacket;
 
-    fn order(size: u16, rate: Option<f64>) -> Order {
+    fn order(size: u16, rate: Option<u64>, count: Option<u64>) -> Order {
         Order {
             instance: 7,
-            size,
+            framing: Framing::Ethernet,
+            sizes: Sizes::fixed(size),
             fill: Fill::BySequence,
-            rate,
-            unfinished: Arc::new(AtomicUsize::new(1)),
+            pace: rate.map(Pace::new),
+            count: count.map(Count::new),
             halt: Stop::new(),
         }
     }
 
     #[test]
     fn bursts_carry_on_the_sequence_and_one_stamp() {
-        let (mut generator, _) = Generator::new(&order(100, None), 3, Some(40));
+        let (mut generator, _) = Generator::new(&order(100, None, Some(40)), 3);
         let mut burst = Burst::new(32).unwrap();
         let mut sequence = 0;
         for expected in [32, 8, 0] {
             generator.fill(&mut burst, 1234);
             assert_eq!(burst.len(), expected);
             for (i, packet) in burst.iter().enumerate() {
-                let packet = TestPacket::parse(packet).unwrap();
-                assert_eq!((packet.sequence(), packet.stream().queue, packet.size()), (sequence, 3, 100));
+                let packet = TestPacket::parse(packet, Framing::Ethernet).unwrap();
+                assert_eq!((packet.sequence(), packet.stream().queue, packet.ip_size()), (sequence, 3, 86));
                 assert_eq!(packet.stamp(), (i == 0).then_some(1234));
                 sequence += 1;
             }
@@ -191,54 +239,86 @@ mod tests {
     }
 
     #[test]
+    fn sizes_follow_the_sequence_also_after_packets_were_withdrawn() {
+        for sizes in [Sizes::imix(Framing::Ethernet), Sizes::range(64, 9000)] {
+            let order = Order { sizes, ..order(64, None, Some(100)) };
+            let mut generator = Generator::new(&order, 0).0;
+            let mut burst = Burst::new(16).unwrap();
+            generator.fill(&mut burst, 1);
+            generator.withdraw(&mut burst);
+            let mut sequence = 0;
+            while sequence < 100 {
+                generator.fill(&mut burst, 2);
+                for packet in &burst {
+                    let read = TestPacket::parse(packet, Framing::Ethernet).unwrap();
+                    assert_eq!((read.sequence(), packet.len()), (sequence, sizes.of(sequence)));
+                    assert_eq!(read.sent_size(), read.ip_size());
+                    sequence += 1;
+                }
+                burst.clear();
+            }
+        }
+    }
+
+    #[test]
     fn large_packets_make_smaller_bursts() {
-        let (mut generator, _) = Generator::new(&order(65535, Some(1e9)), 0, None);
+        let order = order(65535, Some(1_000_000_000), Some(100));
+        let (mut generator, _) = Generator::new(&order, 0);
         let mut burst = Burst::new(32).unwrap();
-        generator.fill(&mut burst, 0);
         generator.fill(&mut burst, 1000);
+        generator.fill(&mut burst, 2000);
         let sent = burst.len() as u64;
         assert!((1..32).contains(&sent));
         assert_eq!(generator.sequence, sent);
-        let pace = generator.pace.unwrap();
-        assert!((pace.credit - (1000 - sent) as f64).abs() < 1e-6, "what did not fit is not forgotten");
+        assert_eq!(order.count.unwrap().take(1000), 100 - sent, "what did not fit is not forgotten");
+        assert_eq!(order.pace.unwrap().take(2000, 5000), 1000 - sent);
     }
 
     #[test]
-    fn the_last_queue_to_finish_halts() {
-        let order = Order { unfinished: Arc::new(AtomicUsize::new(2)), ..order(64, None) };
-        let (mut a, _) = Generator::new(&order, 0, Some(1));
-        let (mut b, _) = Generator::new(&order, 1, Some(1));
-        a.finish();
-        assert!(!order.halt.is_stopped());
-        b.finish();
-        assert!(order.halt.is_stopped());
+    fn a_queue_without_a_ring_leaves_its_packets_to_the_others() {
+        let order = order(64, None, Some(50));
+        let (mut a, mut b) = (Generator::new(&order, 0).0, Generator::new(&order, 1).0);
+        let mut bursts = [Burst::new(32).unwrap(), Burst::new(32).unwrap()];
+        a.fill(&mut bursts[0], 1);
+        b.fill(&mut bursts[1], 1);
+        assert_eq!((bursts[0].len(), bursts[1].len()), (32, 18));
+        a.withdraw(&mut bursts[0]);
+        assert_eq!((bursts[0].len(), a.sequence), (0, 0));
+        bursts[1].clear();
+        b.fill(&mut bursts[1], 2);
+        assert_eq!((bursts[1].len(), b.sequence), (32, 50));
     }
 
     #[test]
-    fn a_rate_is_kept() {
-        let mut pace = Pace::new(1e6);
+    fn the_last_packet_sent_ends_the_count() {
+        let count = Count::new(10);
+        assert_eq!((count.take(6), count.take(6), count.take(6)), (6, 4, 0));
+        assert!(!count.sent(6) && !count.sent(0) && !count.sent(3) && count.sent(1) && !count.sent(0));
+    }
+
+    #[test]
+    fn a_rate_is_kept_whichever_queue_asks() {
+        let pace = Pace::new(1_000_000);
+        let other = pace.clone();
         assert_eq!(pace.take(500, 64), 0);
-        assert_eq!(pace.take(1_400, 64), 0);
+        assert_eq!(other.take(1_400, 64), 0);
         assert_eq!(pace.take(1_600, 64), 1);
+        assert_eq!(other.take(1_700, 64), 0);
         let mut sent = 1;
-        for now in (2_000..10_000_500).step_by(700) {
-            sent += pace.take(now, 64);
+        for (turn, now) in (2_000..10_000_500).step_by(700).enumerate() {
+            sent += if turn % 3 == 0 { pace.take(now, 64) } else { other.take(now, 64) };
         }
         assert_eq!(sent, 9_999);
         // after a pause of a second only a millisecond is made up for
-        let mut late = 0;
-        for _ in 0..100 {
-            late += pace.take(1_010_000_000, 64);
-        }
-        assert_eq!(late, 1000);
+        assert_eq!((0..100).map(|_| pace.take(1_010_000_000, 64)).sum::<u64>(), 1000);
     }
 
     #[test]
-    fn counts_are_shared_out() {
-        for (total, queues) in [(0, 1), (1, 3), (10, 3), (12, 4), (u64::MAX, 256)] {
-            let shares: Vec<u64> = (0..queues).map(|queue| share(total, queues, queue)).collect();
-            assert_eq!(shares.iter().sum::<u64>(), total);
-            assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
-        }
+    fn the_slowest_and_the_fastest_rate_are_kept() {
+        let slow = Pace::new(1);
+        assert_eq!((slow.take(1, 64), slow.take(900_000_000, 64)), (0, 0));
+        assert_eq!((slow.take(1_000_000_001, 64), slow.take(1_000_000_002, 64)), (1, 0));
+        let fast = Pace::new(u64::MAX);
+        assert_eq!((fast.take(1, 64), fast.take(1000, 64)), (0, 64));
     }
 }

@@ -1,7 +1,7 @@
-//! Latencies on their way from a sink's worker to the report.
+//! Latencies, measured by a sink's worker for the report.
 //!
-//! The worker records into a histogram of its own. When the report asks, the worker swaps it for the empty one in the
-//! mailbox, between two bursts: it never waits for the report, and allocates nothing.
+//! The worker records into a histogram of its own. On request, between two bursts, it swaps that for the empty one in the
+//! [`Handover`]: it never waits for the report, and allocates nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use hdrhistogram::{CreationError, Histogram};
 use serde::Serialize;
 
-/// Longest latency recorded, in nanoseconds; longer ones count as this.
+/// Longest recorded latency in nanoseconds; longer ones are recorded as this.
 const MAX_NS: u64 = 60_000_000_000;
 /// Significant decimal digits kept.
 const DIGITS: u8 = 3;
@@ -20,30 +20,30 @@ pub(crate) type Latencies = Histogram<u64>;
 /// An empty histogram, 1 ns to 60 s.
 ///
 /// # Errors
-/// None with these bounds; the histogram's type says otherwise.
+/// Does not fail with these bounds.
 pub(crate) fn histogram() -> Result<Latencies, CreationError> {
     Histogram::new_with_bounds(1, MAX_NS, DIGITS)
 }
 
-/// What the report and one worker share.
+/// Shared by the report and one worker.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
+pub(crate) struct Handover {
     wanted: AtomicBool,
     histogram: Mutex<Latencies>,
 }
 
-impl Mailbox {
+impl Handover {
     fn lock(&self) -> MutexGuard<'_, Latencies> {
-        // a histogram is whole after each call
+        // a histogram is consistent after each call
         self.histogram.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the worker for what it has.
+    /// Asks the worker for its latencies.
     pub(crate) fn request(&self) {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Moves what the worker has left here to `total`.
+    /// Moves latencies that the worker has handed over to `total`.
     pub(crate) fn collect(&self, total: &mut Latencies) {
         let mut ours = self.lock();
         // both have the same bounds, which is all that may fail
@@ -56,18 +56,18 @@ impl Mailbox {
 #[derive(Debug)]
 pub(crate) struct Recorder {
     own: Latencies,
-    mailbox: Arc<Mailbox>,
+    handover: Arc<Handover>,
 }
 
 impl Recorder {
-    /// A recorder and its mailbox.
+    /// A recorder, and the report's end.
     ///
     /// # Errors
     /// See [`histogram`].
-    pub(crate) fn new() -> Result<(Self, Arc<Mailbox>), CreationError> {
-        let mailbox =
-            Arc::new(Mailbox { wanted: AtomicBool::new(false), histogram: Mutex::new(histogram()?) });
-        Ok((Self { own: histogram()?, mailbox: Arc::clone(&mailbox) }, mailbox))
+    pub(crate) fn new() -> Result<(Self, Arc<Handover>), CreationError> {
+        let handover =
+            Arc::new(Handover { wanted: AtomicBool::new(false), histogram: Mutex::new(histogram()?) });
+        Ok((Self { own: histogram()?, handover: Arc::clone(&handover) }, handover))
     }
 
     /// Records one latency in nanoseconds.
@@ -76,41 +76,41 @@ impl Recorder {
         self.own.saturating_record(ns);
     }
 
-    /// Between two bursts: hands over what there is if the report has asked. Costs one load when it has not.
+    /// Between two bursts: hands the latencies over if the report has requested them. Costs one load otherwise.
     #[inline(always)]
     pub(crate) fn hand_over_if_wanted(&mut self) {
-        if self.mailbox.wanted.load(Ordering::Relaxed) {
+        if self.handover.wanted.load(Ordering::Relaxed) {
             self.hand_over();
         }
     }
 
     #[cold]
     fn hand_over(&mut self) {
-        let mut mailbox = match self.mailbox.histogram.try_lock() {
-            Ok(mailbox) => mailbox,
+        let mut handover = match self.handover.histogram.try_lock() {
+            Ok(handover) => handover,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // the report is at it: next burst
+            // the report is collecting: after the next burst
             Err(TryLockError::WouldBlock) => return,
         };
-        if mailbox.is_empty() {
-            std::mem::swap(&mut *mailbox, &mut self.own);
-            self.mailbox.wanted.store(false, Ordering::Relaxed);
+        if handover.is_empty() {
+            std::mem::swap(&mut *handover, &mut self.own);
+            self.handover.wanted.store(false, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Recorder {
-    /// The worker has ended: the rest goes to the mailbox.
+    /// Hands the rest over when the worker ends.
     fn drop(&mut self) {
         // both have the same bounds, which is all that may fail
-        let _ = self.mailbox.lock().add(&self.own);
+        let _ = self.handover.lock().add(&self.own);
     }
 }
 
 /// One-way latencies, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Quantiles {
-    /// Half of the packets took no longer.
+    /// 50 % of the packets took no longer.
     pub p50: u64,
     /// 90 % took no longer.
     pub p90: u64,
@@ -141,35 +141,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latencies_arrive_when_asked_for_and_at_the_end() {
-        let (mut recorder, mailbox) = Recorder::new().unwrap();
+    fn latencies_are_handed_over_on_request_and_at_the_end() {
+        let (mut recorder, handover) = Recorder::new().unwrap();
         let mut total = histogram().unwrap();
         recorder.record(1000);
         recorder.hand_over_if_wanted();
-        mailbox.collect(&mut total);
-        assert_eq!(total.len(), 0, "nobody asked");
-        mailbox.request();
+        handover.collect(&mut total);
+        assert_eq!(total.len(), 0, "no request");
+        handover.request();
         recorder.hand_over_if_wanted();
         recorder.record(2000);
-        mailbox.collect(&mut total);
+        handover.collect(&mut total);
         assert_eq!(total.len(), 1);
         drop(recorder);
-        mailbox.collect(&mut total);
-        mailbox.collect(&mut total);
+        handover.collect(&mut total);
+        handover.collect(&mut total);
         assert_eq!(total.len(), 2);
     }
 
     #[test]
-    fn a_full_mailbox_loses_nothing() {
-        let (mut recorder, mailbox) = Recorder::new().unwrap();
+    fn an_occupied_handover_loses_nothing() {
+        let (mut recorder, handover) = Recorder::new().unwrap();
         for ns in [1, 2, 3] {
             recorder.record(ns);
-            mailbox.request();
+            handover.request();
             recorder.hand_over_if_wanted();
         }
         drop(recorder);
         let mut total = histogram().unwrap();
-        mailbox.collect(&mut total);
+        handover.collect(&mut total);
         assert_eq!(total.len(), 3);
     }
 

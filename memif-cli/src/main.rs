@@ -1,28 +1,37 @@
-//! The `memif` tool: shows what memif interfaces do, and lets one test any peer: VPP, DPDK, libmemif or itself.
+//! The `memif` tool: generator, sink, echo and forwarder over memif interfaces, to test and measure any peer: VPP, DPDK,
+//! libmemif or itself.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `args` | the command line |
-//! | `packet`, `check` | test packets, and checking them |
-//! | `generator`, `sink`, `relay` | what a worker does in one turn |
-//! | `counters`, `latency` | from the workers to the report |
-//! | `session` | ports, links and the run |
-//! | `report` | table, summary and JSON |
+//! | `args`, `error` | the command line, errors and exit status |
 //! | `tools`, `demo` | the commands |
+//! | `session`, `link`, `run` | opening ports, waiting for links, running workers |
+//! | `generator`, `sink`, `relay` | what a worker does in one turn |
+//! | `packet`, `check` | test packets, and checking them |
+//! | `counters`, `latency`, `feeds` | from the workers to the report |
+//! | `report`, `machine`, `status` | table, summary, JSON and status messages |
+//! | `cores` | which threads run where |
 #![forbid(unsafe_code)]
 
 mod args;
 mod check;
+mod cores;
 mod counters;
 mod demo;
 mod error;
+mod feeds;
 mod generator;
 mod latency;
+mod link;
+mod machine;
 mod packet;
 mod relay;
 mod report;
+mod run;
 mod session;
 mod sink;
+mod sizes;
+mod status;
 mod tools;
 
 use std::process::ExitCode;
@@ -33,18 +42,18 @@ use tracing_subscriber::filter::LevelFilter;
 
 use args::{Cli, Command, DemoArgs, one_line};
 use error::{ToolError, USAGE};
-use session::note;
+use status::note;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // help and version are no errors
+        // --help and --version
         Err(error) if !error.use_stderr() => {
-            let _ = error.print(); // nobody to tell
+            let _ = error.print(); // a closed standard output is not an error here
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            note(&one_line(&error));
+            note(&one_line(&error, std::env::args_os().map(|arg| arg.to_string_lossy().into_owned())));
             return ExitCode::from(USAGE);
         }
     };
@@ -68,7 +77,7 @@ fn dispatch(cli: Cli) -> Result<(), ToolError> {
     }
 }
 
-/// The library's own log, for those who ask for it with `RUST_LOG`: what matters is said in notes.
+/// The log of the library, enabled with `RUST_LOG`. Status messages report what matters to a user.
 fn start_tracing() {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::ERROR.into()).from_env_lossy();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -1,4 +1,4 @@
-//! What the tool prints: a line a second and a summary, for people or as JSON.
+//! Output of a run: one line a second and a summary, as text or as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use crate::counters::Counts;
 use crate::error::ToolError;
 use crate::latency::{Latencies, Quantiles};
 
-/// Packets dropped, by reason; reasons that never happened are missing.
+/// Dropped packets by reason, without reasons that did not occur.
 pub(crate) type Drops = BTreeMap<String, u64>;
 
-/// What a tool measures besides packets and drops.
+/// What a command measures besides packets and drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Measures {
     /// One-way latency.
@@ -22,43 +22,49 @@ pub(crate) struct Measures {
     pub verify: bool,
 }
 
-/// What a run ran on.
+/// The machine of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     /// The processor's name.
     pub processor: String,
     /// The cores used.
     pub cores: String,
-    /// The pages of the shared memory, and why they are not huge.
+    /// The pages of the shared memory, and why they are not huge pages.
     pub memory: String,
+    /// The cache lines that the rings are laid out for.
+    pub rings: String,
 }
 
-/// Where a run stands, in total since its start.
+/// Totals of a run since its start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals {
-    /// What the workers counted.
+    /// Counts of the workers.
     pub counts: Counts,
-    /// What the interfaces dropped.
+    /// Packets that the interfaces dropped.
     pub drops: Drops,
-    /// What was sent, where this process knows it: then everything missing at the end is lost.
+    /// Packets sent, if this process sends them: then all that are missing at the end are lost.
     pub sent: Option<u64>,
 }
 
 impl Totals {
-    /// Packets that did not arrive, for all that is known.
+    /// Packets known to be lost.
     pub(crate) fn lost(&self) -> u64 {
         let missing = self.sent.map_or(0, |sent| sent.saturating_sub(self.counts.packets));
         missing.max(self.counts.findings.lost)
     }
 
-    /// What failed to verify, if anything did.
+    /// Why the packets do not verify; `None` if they do.
     pub(crate) fn failure(&self) -> Option<String> {
         let found = &self.counts.findings;
+        if self.counts.packets == 0 {
+            return Some("no packet arrived".to_owned());
+        }
         let failures = [
             (found.corrupt, "corrupt"),
+            (found.wrong_length, "of a wrong length"),
             (self.lost(), "lost"),
             (found.reordered, "out of order"),
-            (found.unfilled, "sent without --verify (give it to the generator, too)"),
+            (found.unfilled, "sent without --verify (the generator needs it as well)"),
         ];
         let failed: Vec<String> = failures
             .iter()
@@ -95,6 +101,7 @@ struct Record<'a> {
 struct Checks {
     verified: u64,
     corrupt: u64,
+    wrong_length: u64,
     reordered: u64,
     unfilled: u64,
     foreign: u64,
@@ -113,6 +120,7 @@ impl<'a> Record<'a> {
         let checks = Checks {
             verified: found.verified,
             corrupt: found.corrupt,
+            wrong_length: found.wrong_length,
             reordered: found.reordered,
             unfilled: found.unfilled,
             foreign: found.foreign,
@@ -127,7 +135,7 @@ impl<'a> Record<'a> {
             drops: &totals.drops,
             latency_ns: latency,
             sent: totals.sent,
-            // packets on their way are not lost before the end
+            // before the end, missing packets may still be on their way
             lost: (measures.verify || (last && totals.sent.is_some())).then(|| totals.lost()),
             checks: measures.verify.then_some(checks),
             machine: None,
@@ -135,7 +143,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// `count` a second; 0 when no time has passed, as with a single burst.
+/// `count` per second; 0 if no time has passed, as with a single burst.
 fn per(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
@@ -151,7 +159,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A report on standard output of a run that begins now, at `now_ns`.
+    /// A report on standard output of a run that starts at `now_ns`.
     pub(crate) fn new(json: bool, measures: Measures, now_ns: u64) -> Self {
         Self::to(Box::new(io::stdout()), json, measures, now_ns)
     }
@@ -160,10 +168,10 @@ impl Report {
         Self { out, json, measures, lines: 0, before: Totals::default(), before_ns: now_ns }
     }
 
-    /// The line of the time since the last one.
+    /// Prints the line for the time since the last one.
     ///
     /// # Errors
-    /// Nobody reads any more.
+    /// Standard output cannot be written.
     pub(crate) fn line(
         &mut self,
         totals: Totals,
@@ -180,10 +188,10 @@ impl Report {
         self.print(&text)
     }
 
-    /// The summary.
+    /// Prints the summary.
     ///
     /// # Errors
-    /// Nobody reads any more.
+    /// Standard output cannot be written.
     pub(crate) fn summary(
         &mut self,
         totals: &Totals,
@@ -205,7 +213,7 @@ impl Report {
                 row += &format!(" {:>10} {:>10}", "p50 us", "p99 us");
             }
             if self.measures.verify {
-                row += &format!(" {:>10} {:>10}", "lost", "corrupt");
+                row += &format!(" {:>10} {:>10}", "lost", "wrong");
             }
             row.push('\n');
         }
@@ -219,7 +227,7 @@ impl Report {
             }
         }
         if let (Some(lost), Some(checks)) = (record.lost, &record.checks) {
-            row += &format!(" {lost:>10} {:>10}", checks.corrupt);
+            row += &format!(" {lost:>10} {:>10}", checks.corrupt + checks.wrong_length);
         }
         row
     }
@@ -230,7 +238,7 @@ impl Report {
 }
 
 fn json(record: &Record<'_>) -> String {
-    // numbers and map keys that are strings: there is nothing that could fail
+    // numbers, and keys that are strings: cannot fail
     serde_json::to_string(record).unwrap_or_default()
 }
 
@@ -238,21 +246,25 @@ fn micros(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 
-/// The summary for people: a name and its value on each line.
+/// The summary as text: a name and a value on each line.
 fn list(record: &Record<'_>) -> String {
     let mut list = String::new();
     let mut item = |name: &str, value: String| {
-        let _ = write!(list, "\n{name:<14}{value}"); // a string takes everything
+        let _ = write!(list, "\n{name:<14}{value}"); // writing to a string cannot fail
     };
     if let Some(sent) = record.sent {
         item("sent", format!("{sent} packets"));
     }
-    item("packets", format!("{} of {} bytes together", record.packets, record.bytes));
+    item("packets", format!("{}, {} bytes", record.packets, record.bytes));
     if let Some(checks) = &record.checks {
         item("verified", checks.verified.to_string());
         item("corrupt", checks.corrupt.to_string());
         item("out of order", checks.reordered.to_string());
-        for (name, count) in [("unverifiable", checks.unfilled), ("foreign", checks.foreign)] {
+        for (name, count) in [
+            ("wrong length", checks.wrong_length),
+            ("unverifiable", checks.unfilled),
+            ("foreign", checks.foreign),
+        ] {
             if count > 0 {
                 item(name, count.to_string());
             }
@@ -275,6 +287,7 @@ fn list(record: &Record<'_>) -> String {
         item("processor", machine.processor.clone());
         item("cores", machine.cores.clone());
         item("memory", machine.memory.clone());
+        item("rings", machine.rings.clone());
     }
     list.trim_start().to_owned()
 }
@@ -287,7 +300,7 @@ fn drops(drops: &Drops) -> String {
     format!("{} ({})", drops.values().sum::<u64>(), reasons.join(", "))
 }
 
-/// What has happened between two looks.
+/// The difference between two totals.
 fn difference(now: &Totals, before: &Totals) -> Totals {
     let (mut counts, was) = (now.counts, &before.counts);
     let since = |now: &mut u64, before: u64| *now = now.saturating_sub(before);
@@ -296,6 +309,7 @@ fn difference(now: &Totals, before: &Totals) -> Totals {
     let (found, had) = (&mut counts.findings, &was.findings);
     since(&mut found.verified, had.verified);
     since(&mut found.corrupt, had.corrupt);
+    since(&mut found.wrong_length, had.wrong_length);
     since(&mut found.unfilled, had.unfilled);
     since(&mut found.foreign, had.foreign);
     since(&mut found.lost, had.lost);
@@ -316,9 +330,9 @@ mod tests {
     use crate::latency::histogram;
 
     #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
+    struct Output(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Paper {
+    impl Write for Output {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -343,20 +357,21 @@ mod tests {
 
     /// Two lines, at one second and at two, and the summary.
     fn print(json: bool, measures: Measures) -> String {
-        let paper = Paper::default();
-        let mut report = Report::to(Box::new(paper.clone()), json, measures, 1_000_000_000);
-        let [processor, cores, memory] = ["a processor", "0-1", "4 KiB pages"].map(str::to_owned);
-        let machine = Machine { processor, cores, memory };
+        let output = Output::default();
+        let mut report = Report::to(Box::new(output.clone()), json, measures, 1_000_000_000);
+        let [processor, cores, memory, rings] =
+            ["a processor", "0-1", "4 KiB pages", "lines of 64 bytes"].map(str::to_owned);
+        let machine = Machine { processor, cores, memory, rings };
         let mut latencies = histogram().unwrap();
         report.line(totals(2_000_000), &latencies, 2_000_000_000).unwrap();
         latencies.saturating_record(1500);
         report.line(totals(2_500_000), &latencies, 3_000_000_000).unwrap();
         report.summary(&totals(2_500_000), &latencies, &machine).unwrap();
-        String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(output.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
-    fn json_is_a_line_each_and_the_last_is_final() {
+    fn each_json_record_is_a_line_and_the_last_one_is_final() {
         let text = print(true, Measures { latency: true, verify: true });
         let records: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -380,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn without_verify_nothing_is_claimed() {
+    fn without_verify_no_checks_are_reported() {
         let text = print(true, Measures { latency: false, verify: false });
         assert!(!text.contains("verified") && !text.contains("lost"), "{text}");
     }
@@ -406,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_missing_at_the_end_is_lost() {
+    fn packets_missing_at_the_end_are_lost() {
         let totals = Totals { sent: Some(1010), ..totals(1000) };
         assert_eq!(totals.lost(), 10);
         assert!(totals.failure().unwrap().contains("10 lost"));
@@ -415,13 +430,22 @@ mod tests {
     #[test]
     fn failures_are_named() {
         let mut all = Totals::default();
-        assert_eq!(all.failure(), None);
+        assert!(all.failure().unwrap().contains("no packet"));
+        all.counts.packets = 13;
         all.counts.findings = Findings { verified: 9, foreign: 4, ..Findings::default() };
-        assert_eq!(all.failure(), None, "strangers are no failure");
-        all.counts.findings =
-            Findings { corrupt: 1, lost: 2, reordered: 3, unfilled: 4, ..Findings::default() };
+        assert_eq!(all.failure(), None, "other packets are no failure");
+        all.counts.findings = Findings {
+            corrupt: 1,
+            lost: 2,
+            reordered: 3,
+            unfilled: 4,
+            wrong_length: 5,
+            ..Findings::default()
+        };
         let text = all.failure().unwrap();
-        for part in ["1 corrupt", "2 lost", "3 out of order", "4 sent without --verify"] {
+        for part in
+            ["1 corrupt", "2 lost", "3 out of order", "4 sent without --verify", "5 of a wrong length"]
+        {
             assert!(text.contains(part), "{text}");
         }
     }

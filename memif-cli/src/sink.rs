@@ -9,10 +9,10 @@ use memif_pmd::{Burst, RxQueue, Stop};
 use crate::check::Checker;
 use crate::counters::{Counts, Published};
 use crate::error::ToolError;
-use crate::latency::{Mailbox, Recorder};
-use crate::packet::TestPacket;
+use crate::latency::{Handover, Recorder};
+use crate::packet::{Framing, TestPacket};
 
-/// A number of packets over all queues, after which the sink ends.
+/// The number of packets on all queues after which the sink ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Quota {
     left: Arc<AtomicU64>,
@@ -38,6 +38,7 @@ impl Quota {
 /// Receives on one queue.
 #[derive(Debug)]
 pub(crate) struct Sink {
+    framing: Framing,
     checker: Option<Checker>,
     recorder: Recorder,
     quota: Option<Quota>,
@@ -46,27 +47,29 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// A sink, and where it shows its counters and latencies.
+    /// A sink of one queue, and where it publishes its counters and latencies.
     ///
     /// # Errors
     /// See [`Recorder::new`].
     pub(crate) fn new(
+        framing: Framing,
         verify: bool,
         quota: Option<Quota>,
-    ) -> Result<(Self, Arc<Published>, Arc<Mailbox>), ToolError> {
+    ) -> Result<(Self, Arc<Published>, Arc<Handover>), ToolError> {
         let published = Arc::<Published>::default();
-        let (recorder, mailbox) = Recorder::new()?;
+        let (recorder, handover) = Recorder::new()?;
         let sink = Self {
-            checker: verify.then(Checker::default),
+            framing,
+            checker: verify.then(|| Checker::new(framing)),
             recorder,
             quota,
             counts: Counts::default(),
             published: Arc::clone(&published),
         };
-        Ok((sink, published, mailbox))
+        Ok((sink, published, handover))
     }
 
-    /// Receives a burst, if there is one.
+    /// Receives a burst if there is one, and inspects it.
     #[inline]
     pub(crate) fn turn(&mut self, rx: &mut RxQueue, burst: &mut Burst) {
         self.recorder.hand_over_if_wanted();
@@ -75,7 +78,7 @@ impl Sink {
             return;
         }
         let now = monotonic_ns();
-        self.look(burst, now);
+        self.inspect(burst, now);
         burst.clear();
         let stats = rx.stats();
         self.counts.reached(stats.packets, stats.bytes, now);
@@ -86,9 +89,9 @@ impl Sink {
     }
 
     #[inline]
-    fn look(&mut self, burst: &Burst, now: u64) {
-        for packet in burst.iter() {
-            let stamp = TestPacket::parse(packet).and_then(|packet| packet.stamp());
+    fn inspect(&mut self, burst: &Burst, now: u64) {
+        for packet in burst {
+            let stamp = TestPacket::parse(packet, self.framing).and_then(|packet| packet.stamp());
             if let Some(latency) = stamp.and_then(|stamp| now.checked_sub(stamp)) {
                 self.recorder.record(latency);
             }
@@ -110,24 +113,25 @@ mod tests {
 
     #[test]
     fn stamped_packets_are_measured_and_all_are_checked() {
-        let (mut sink, _, mailbox) = Sink::new(true, None).unwrap();
+        let (mut sink, _, handover) = Sink::new(Framing::Ethernet, true, None).unwrap();
         let mut burst = Burst::new(8).unwrap();
-        let template = Template::new(Stream { instance: 1, queue: 0 }, 64, Fill::BySequence);
-        // the third is from the future: a stamp that no honest peer sends
+        let mut template =
+            Template::new(Stream { instance: 1, queue: 0 }, Framing::Ethernet, Fill::BySequence);
+        // the third has a stamp in the future, which only a hostile peer sends
         for (sequence, stamp) in [(0, 400), (1, 0), (2, 5000)] {
             template.write(burst.reserve(64).unwrap(), sequence, stamp);
         }
-        burst.push(b"a stranger");
-        sink.look(&burst, 1000);
+        burst.push(b"another packet").unwrap();
+        sink.inspect(&burst, 1000);
         assert_eq!((sink.counts.findings.verified, sink.counts.findings.corrupt), (3, 1));
         drop(sink);
         let mut latencies = histogram().unwrap();
-        mailbox.collect(&mut latencies);
+        handover.collect(&mut latencies);
         assert_eq!((latencies.len(), latencies.max()), (1, 600));
     }
 
     #[test]
-    fn a_quota_is_for_all_queues() {
+    fn a_quota_counts_the_packets_of_all_queues() {
         let stop = Stop::new();
         let (a, b) = {
             let quota = Quota::new(10, stop.clone());

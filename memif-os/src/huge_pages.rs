@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// 1 KiB, the unit of `/proc/meminfo`.
 const KIB: usize = 1 << 10;
@@ -25,6 +26,40 @@ pub enum HugePages {
     Prefer,
     /// Huge pages or an error.
     Require,
+}
+
+impl HugePages {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Prefer, Self::Require];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+        }
+    }
+}
+
+impl fmt::Display for HugePages {
+    /// `off`, `prefer` or `require`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text is not the name of a [`HugePages`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown use of huge pages: use off, prefer or require")]
+pub struct ParseHugePagesError;
+
+impl FromStr for HugePages {
+    type Err = ParseHugePagesError;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, ParseHugePagesError> {
+        Self::ALL.into_iter().find(|choice| choice.name() == text).ok_or(ParseHugePagesError)
+    }
 }
 
 /// Why memory could not be put on huge pages. Its text says what to do about it.
@@ -143,6 +178,16 @@ fn meminfo_value(meminfo: &str, key: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for choice in HugePages::ALL {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        for text in ["", "Off", "on", "prefer ", "required"] {
+            assert_eq!(text.parse::<HugePages>(), Err(ParseHugePagesError), "{text:?}");
+        }
+    }
 
     #[test]
     fn meminfo_lines_are_read_in_kib() {

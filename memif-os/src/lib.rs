@@ -9,10 +9,13 @@
 //! | [`guard`] | SIGBUS: pages of a region that a peer takes away |
 //! | [`page_pool`] | private packet memory on huge pages, with a fall-back |
 //! | [`huge_pages`] | whether huge pages are wanted, and why there are none |
-//! | [`seqpacket`] | the control channel's sockets, with descriptors on messages |
-//! | [`event`] | eventfd, timerfd, epoll, poll |
+//! | [`socket`] | the control channel's sockets, with descriptors on messages |
+//! | [`event`] | eventfd, timerfd, inotify, epoll, poll |
 //! | [`cpu`] | cores: lists, pinning, isolation |
+//! | [`thread`] | threads that leave the program's signals alone |
 //! | [`clock`] | the monotonic clock, as a number |
+//!
+//! `docs/architecture.md` in the repository says how the crates fit together.
 //!
 //! A region goes from one process to another (here both ends are in one):
 //!
@@ -20,7 +23,7 @@
 //! use std::os::fd::AsFd;
 //! use memif_os::huge_pages::HugePages;
 //! use memif_os::region_file::{PeerRegion, RegionFile, SealState, ShrinkSeal};
-//! use memif_os::seqpacket::{Channel, Incoming, Listener, SendOutcome, SocketAddress};
+//! use memif_os::socket::{Channel, Incoming, Listener, SendOutcome, SocketAddress};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
@@ -29,7 +32,7 @@
 //! let address = SocketAddress::new(path)?;
 //! let listener = Listener::bind(&address, 16)?;
 //! let slave = Channel::connect(&address)?;
-//! let master = listener.accept()?.ok_or("nobody connected")?;
+//! let mut master = listener.accept()?.ok_or("nobody connected")?;
 //!
 //! // The slave creates a region and hands it over.
 //! let region = RegionFile::create("rings", 1 << 20, HugePages::Prefer)?;
@@ -40,7 +43,7 @@
 //! let mut size = [0; 8];
 //! let Incoming::Message(message) = master.recv(&mut size)? else { return Err("no message".into()) };
 //! let fd = message.fd.ok_or("no descriptor")?;
-//! let mapped = PeerRegion::map(fd, u64::from_ne_bytes(size), ShrinkSeal::Require)?;
+//! let mapped = PeerRegion::map(&fd, u64::from_ne_bytes(size), ShrinkSeal::Require)?;
 //! assert_eq!(mapped.len(), region.len());
 //! assert_eq!(mapped.shrink_seal(), SealState::Present);
 //! # Ok(())
@@ -55,6 +58,10 @@ pub mod cpu;
 pub mod event;
 pub mod guard;
 pub mod huge_pages;
+pub mod limits;
+mod mapping;
 pub mod page_pool;
 pub mod region_file;
-pub mod seqpacket;
+mod ringer;
+pub mod socket;
+pub mod thread;

@@ -6,7 +6,6 @@
 // The mapping is raw memory, cut into slices here.
 #![allow(unsafe_code)]
 
-use std::alloc::Layout;
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -14,7 +13,7 @@ use std::ptr::NonNull;
 use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::huge_pages::{self, HugeFallback, HugePages};
 
@@ -59,7 +58,7 @@ pub enum PoolError {
 /// Equal blocks of private memory, zeroed and present. Unmapped when the pool and all its blocks are gone.
 #[derive(Debug)]
 pub struct PagePool {
-    memory: Memory,
+    memory: MmapRaw,
     block_len: usize,
     stride: usize,
     blocks: usize,
@@ -75,10 +74,10 @@ impl PagePool {
     /// [`PoolError`]: sizes that make no sense, no huge pages when they are required, no memory.
     pub fn new(block_len: usize, blocks: usize, huge: HugePages) -> Result<Arc<PagePool>, PoolError> {
         let (stride, len) = dimensions(block_len, blocks).ok_or(PoolError::BadSize { block_len, blocks })?;
-        let (memory, fallback) = match (huge_memory(len, huge), huge) {
-            (Ok(memory), _) => (Memory::Huge(memory), None),
+        let (memory, fallback) = match (on_huge_pages(len, huge), huge) {
+            (Ok(memory), _) => (memory, None),
             (Err(Some(why)), HugePages::Require) => return Err(PoolError::NoHugePages(why)),
-            (Err(why), _) => (normal(len)?, why),
+            (Err(why), _) => (on_normal_pages(len)?, why),
         };
         // Popped from the end, so that the lowest addresses go out first.
         let free = Mutex::new((0..blocks).rev().collect());
@@ -89,8 +88,8 @@ impl PagePool {
     #[must_use]
     pub fn take(self: &Arc<Self>) -> Option<Block> {
         let index = self.free_list().pop()?;
-        // SAFETY: index < blocks, and `dimensions` made sure that blocks * stride bytes fit the mapping.
-        let start = unsafe { self.memory.start().add(index * self.stride) };
+        // index < blocks, and `dimensions` made sure that blocks * stride bytes fit the mapping
+        let start = NonNull::new(self.memory.as_mut_ptr().wrapping_add(index * self.stride))?;
         Some(Block { start, len: self.block_len, index, pool: Arc::clone(self) })
     }
 
@@ -176,87 +175,35 @@ fn dimensions(block_len: usize, blocks: usize) -> Option<(usize, usize)> {
     (block_len != 0 && blocks != 0 && len <= isize::MAX as usize / 2).then_some((stride, len))
 }
 
-/// Where the bytes of a pool come from.
-#[derive(Debug)]
-enum Memory {
-    Huge(HugeMemory),
-    Normal(MmapRaw),
-}
-
-impl Memory {
-    fn start(&self) -> NonNull<u8> {
-        match self {
-            Memory::Huge(memory) => memory.start,
-            // mmap never returns null; a dangling pointer would be a defect of memmap2.
-            Memory::Normal(map) => NonNull::new(map.as_mut_ptr()).unwrap_or(NonNull::dangling()),
-        }
+/// `Err(None)` when huge pages were not asked for, `Err(reason)` when there are none.
+fn on_huge_pages(len: usize, huge: HugePages) -> Result<MmapRaw, Option<HugeFallback>> {
+    if huge == HugePages::Off {
+        return Err(None);
+    }
+    let page = huge_pages::default_size();
+    let refused = |error: &io::Error| Some(HugeFallback::new(page.unwrap_or(0), len, error));
+    let whole = page
+        .and_then(|page| len.checked_next_multiple_of(page))
+        .ok_or_else(|| refused(&io::ErrorKind::Unsupported.into()))?;
+    // the page size of the mapping is the kernel's default, the one looked up above
+    let map = MmapOptions::new().len(whole).huge(None).map_anon().map_err(|error| refused(&error))?;
+    match map.advise(Advice::PopulateWrite) {
+        // Kernels before 5.14 cannot: there the mapping's own reservation has to do.
+        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => Err(refused(&error)),
+        // beyond the limit of a control group the first touch would have been a signal
+        _ => Ok(map.into()),
     }
 }
 
-/// `Err(None)` when huge pages were not asked for, `Err(reason)` when there are none.
-fn huge_memory(len: usize, huge: HugePages) -> Result<HugeMemory, Option<HugeFallback>> {
-    if huge == HugePages::Off { Err(None) } else { HugeMemory::allocate(len).map_err(Some) }
-}
-
-fn normal(len: usize) -> Result<Memory, PoolError> {
+fn on_normal_pages(len: usize) -> Result<MmapRaw, PoolError> {
     match huge_pages::available_memory() {
         Some(available) if available < len => Err(PoolError::NotEnoughMemory { len, available }),
         _ => MmapOptions::new()
             .len(len)
             .populate()
             .map_anon()
-            .map(|map| Memory::Normal(map.into()))
+            .map(MmapRaw::from)
             .map_err(|error| PoolError::Allocate { len, error }),
-    }
-}
-
-/// Memory from hugepage-rs, returned to it on drop.
-#[derive(Debug)]
-struct HugeMemory {
-    start: NonNull<u8>,
-    layout: Layout,
-}
-
-// SAFETY: owns its mapping like a Box does; any thread may use or unmap it.
-unsafe impl Send for HugeMemory {}
-// SAFETY: shared access reads the pointer and the layout, which never change.
-unsafe impl Sync for HugeMemory {}
-
-impl HugeMemory {
-    fn allocate(len: usize) -> Result<HugeMemory, HugeFallback> {
-        // hugepage-rs panics when it cannot find the default page size, so it is found out here first.
-        let page = huge_pages::default_size();
-        let refused = |error: &io::Error| HugeFallback::new(page.unwrap_or(0), len, error);
-        let layout = page
-            .and_then(|page| Layout::from_size_align(len.checked_next_multiple_of(page)?, BLOCK_ALIGN).ok())
-            .ok_or_else(|| refused(&io::ErrorKind::Unsupported.into()))?;
-        // SAFETY: the layout's size is at least 1, as `dimensions` made sure.
-        let start = NonNull::new(unsafe { hugepage_rs::alloc(layout) })
-            .ok_or_else(|| refused(&io::Error::last_os_error()))?;
-        let memory = HugeMemory { start, layout };
-        memory.populate().map_err(|error| refused(&error))?;
-        Ok(memory)
-    }
-
-    /// Takes the pages now: beyond the limit of a control group the first touch would be a signal.
-    fn populate(&self) -> io::Result<()> {
-        // SAFETY: the range is exactly our private mapping, and populating it does not change its bytes.
-        let result = unsafe {
-            libc::madvise(self.start.as_ptr().cast(), self.layout.size(), libc::MADV_POPULATE_WRITE)
-        };
-        match io::Error::last_os_error() {
-            _ if result == 0 => Ok(()),
-            // Kernels before 5.14 cannot: there the mapping's own reservation has to do.
-            error if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-            error => Err(error),
-        }
-    }
-}
-
-impl Drop for HugeMemory {
-    fn drop(&mut self) {
-        // SAFETY: `alloc` returned this pointer for this layout, and all blocks are gone: each holds the pool.
-        unsafe { hugepage_rs::dealloc(self.start.as_ptr(), self.layout) };
     }
 }
 
@@ -343,13 +290,14 @@ mod tests {
 
     #[test]
     fn huge_pages_are_used_or_their_lack_is_explained() {
+        let is_huge = |pool: &PagePool| pool.memory.len() != 2048 * 16;
         let preferred = PagePool::new(2048, 16, HugePages::Prefer).unwrap();
-        assert_eq!(preferred.fallback().is_none(), matches!(preferred.memory, Memory::Huge(_)));
+        assert_eq!(preferred.fallback().is_none(), is_huge(&preferred));
         let mut block = preferred.take().unwrap();
         assert!(block.iter().all(|&b| b == 0));
         block.fill(1);
         match PagePool::new(2048, 16, HugePages::Require) {
-            Ok(pool) => assert!(matches!(pool.memory, Memory::Huge(_))),
+            Ok(pool) => assert!(is_huge(&pool)),
             Err(PoolError::NoHugePages(why)) => assert!(!why.to_string().is_empty()),
             Err(other) => panic!("{other}"),
         }

@@ -1,6 +1,6 @@
-//! Sends every packet back on the queue that it came in on: `cargo run --release --example echo -- PORT`
+//! Sends every packet back on the queue with the same number: `cargo run --release --example echo -- PORT`
 //!
-//! PORT is a socket and what the interface shall be, such as `/run/memif.sock,role=master,queues=2`. Ctrl-C ends it.
+//! PORT is a socket and options of the interface, such as `/run/memif.sock,role=master,queues=2`. Ctrl-C ends the program.
 
 use memif_pmd::{Error, Idle, Memif, Port, Workers, ctrl_c, forward};
 
@@ -8,11 +8,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = std::env::args().nth(1).ok_or("usage: echo PATH[,role=master|slave][,id=N][,queues=N]…")?;
     let port: Port = text.parse()?;
 
-    // The control plane: connects, and connects again, on a thread of its own.
+    // The control plane runs on a thread of its own. It connects, and reconnects when a link ends.
     let memif = Memif::start()?;
     let interface = port.interface(&memif).open()?;
 
-    // A task for each pair of queues, each on a thread of its own, which sleeps when there is nothing to do.
+    // One thread for each pair of queues, which sleeps while there are no packets.
     let queues = (0..interface.rx_count()).map(|index| Ok((interface.rx(index)?, interface.tx(index)?)));
     let queues = queues.collect::<Result<Vec<_>, Error>>()?;
     let mut workers = Workers::new().idle(Idle::Sleep { after: 10_000 });

@@ -1,8 +1,9 @@
-//! Passes packets on between two ports, in both directions: `cargo run --release --example forward -- PORT PORT`
+//! Forwards packets between two ports, in both directions: `cargo run --release --example forward -- PORT PORT`
 //!
-//! A PORT is a socket and what the interface shall be, such as `/run/a.sock,role=master,id=1`. Ctrl-C ends it.
+//! A PORT is a socket and options of the interface, such as `/run/a.sock,role=master,id=1`; both must have the same number
+//! of queues. Ctrl-C ends the program.
 
-use memif_pmd::{Interface, Memif, Port, Workers, ctrl_c, forward};
+use memif_pmd::{Error, Interface, Memif, Port, Workers, ctrl_c, forward};
 
 const USAGE: &str = "usage: forward PATH[,role=master|slave][,id=N]… PATH…";
 
@@ -10,26 +11,34 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(left), Some(right)) = (args.next(), args.next()) else { return Err(USAGE.into()) };
 
-    // The control plane: connects, and connects again, on a thread of its own.
+    // The control plane runs on a thread of its own. It connects, and reconnects when a link ends.
     let memif = Memif::start()?;
     let left = left.parse::<Port>()?.interface(&memif).open()?;
     let right = right.parse::<Port>()?.interface(&memif).open()?;
 
-    // A thread for each direction, which polls. To pin it, say `on_core(1, …)` in place of `anywhere(…)`; to look at
-    // the packets, write a closure in place of `forward`.
-    Workers::new()
-        .anywhere((left.rx(0)?, right.tx(0)?), forward)
-        .anywhere((right.rx(0)?, left.tx(0)?), forward)
-        .run_until(&ctrl_c()?)?;
+    if left.rx_count() != right.rx_count() {
+        return Err("give both ports the same queues=N".into());
+    }
+
+    // One polling thread for each queue of each direction. `on_core(1, …)` in place of `anywhere(…)` pins it to a core; a
+    // closure in place of `forward` can look at the packets.
+    let mut workers = Workers::new();
+    for (from, to) in [(&left, &right), (&right, &left)] {
+        for index in 0..from.rx_count() {
+            workers = workers.anywhere((from.rx(index)?, to.tx(index)?), forward);
+        }
+    }
+    workers.run_until(&ctrl_c()?)?;
 
     report("left", &left)?;
-    report("right", &right)
+    report("right", &right)?;
+    Ok(())
 }
 
-fn report(side: &str, interface: &Interface) -> Result<(), Box<dyn std::error::Error>> {
+fn report(side: &str, interface: &Interface) -> Result<(), Error> {
     let details = interface.details()?;
     for (rx, tx) in details.rx.iter().zip(&details.tx) {
-        println!("{side}: {} packets in, {} out", rx.stats.packets, tx.stats.packets);
+        println!("{side}, queue {}: {} packets in, {} out", rx.index, rx.stats.packets, tx.stats.packets);
     }
     Ok(())
 }

@@ -1,99 +1,157 @@
-//! What can go wrong on our side of the API, and libmemif's number for it.
+//! Why a call failed, and why a link ended.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use memif_os::cpu::CpuError;
 use memif_os::guard::GuardError;
 use memif_os::page_pool::PoolError;
 use memif_os::region_file::RegionError;
-use memif_os::seqpacket::{AddressError, SocketError};
-use memif_ring::fault::{FaultKind, PeerFault};
-use memif_ring::message::{MessageKind, Reason, TextError};
+use memif_os::socket::{AddressError, NamespaceError, SocketError};
+use memif_ring::fault::PeerFault;
+use memif_ring::layout::MAX_PACKET_SIZE;
+use memif_ring::message::{Reason, TextError};
 
-/// Why a call failed.
+/// Why a call failed. The text names the thing and says what to do.
+///
+/// Where the kernel refused something, [`source`](std::error::Error::source) is its answer, a [`std::io::Error`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The socket's address is no path or abstract name.
+    /// The socket's address is empty, too long or has a NUL byte: use another one.
     #[error(transparent)]
-    Address(#[from] AddressError),
-    /// The socket could not be listened on or connected to.
+    Address(Cause),
+    /// The directory of the socket file does not exist: create it.
     #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// Shared memory could not be made.
+    NoDirectory(Cause),
+    /// This process may not create, replace or connect to the socket file: change owner or mode of the file or its
+    /// directory.
     #[error(transparent)]
-    Region(#[from] RegionError),
-    /// Shared memory could not be guarded against a peer that takes it away.
+    Permission(Cause),
+    /// Something else is in the place of the socket, a file or a socket of another type: remove it or use another
+    /// address.
     #[error(transparent)]
-    Guard(#[from] GuardError),
-    /// Private packet memory could not be made.
+    NotAMemifSocket(Cause),
+    /// Another process, or another [`Memif`](crate::Memif), listens on the socket: use another address, or stop it.
     #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// A core could not be used.
+    AddressInUse(Cause),
+    /// No master listens on the socket: start one.
     #[error(transparent)]
-    Core(#[from] CpuError),
-    /// A number of the configuration is out of range.
+    NobodyListens(Cause),
+    /// The master's queue of connections is full: try again later.
+    #[error(transparent)]
+    ListenerBusy(Cause),
+    /// The descriptor is not a listening `AF_UNIX` `SOCK_SEQPACKET` socket: pass one that is.
+    #[error(transparent)]
+    NotAListener(Cause),
+    /// The limit of open files is reached: close some, or raise the limit.
+    #[error(transparent)]
+    OutOfDescriptors(Cause),
+    /// Not enough memory: use fewer or smaller queues, rings, buffers or bursts.
+    #[error(transparent)]
+    OutOfMemory(Cause),
+    /// Huge pages are required and cannot be had: reserve some, or prefer them only.
+    #[error(transparent)]
+    NoHugePages(Cause),
+    /// The network namespace does not exist, or its name is invalid: create it, or name another one.
+    #[error(transparent)]
+    NoNamespace(Cause),
+    /// This process lacks a right to enter the network namespace, which the text names.
+    #[error(transparent)]
+    NamespaceRight(Cause),
+    /// The file is not shared memory, not open for reading and writing, or smaller than announced: pass another one.
+    #[error(transparent)]
+    UnusableMemory(Cause),
+    /// The process has as many shared regions as can be guarded against peers that shrink them: use fewer interfaces.
+    #[error(transparent)]
+    TooManyRegions(Cause),
+    /// The core does not exist, is offline, or this process may not use it: use another one.
+    #[error(transparent)]
+    Core(Cause),
+    /// A number is out of range.
     #[error("{what} is {got}: it must be {min} to {max}")]
     OutOfRange {
-        /// Which one.
+        /// What the number is.
         what: &'static str,
-        /// What was asked for.
+        /// The number.
         got: u64,
-        /// The least it may be.
+        /// Its minimum.
         min: u64,
-        /// The most it may be.
+        /// Its maximum.
         max: u64,
     },
-    /// A ring size that is no power of two.
-    #[error("ring size {got} is no power of two: use one of 2, 4, 8 … 16384")]
+    /// The ring size is not a power of two.
+    #[error("ring size {got} is not a power of two: use one of 2, 4, 8 … 16384")]
     RingSize {
-        /// What was asked for.
+        /// The ring size.
         got: u32,
     },
-    /// A name or secret that does not fit into its field of the control messages.
-    #[error("the {what} is unusable: {error}")]
+    /// A name or secret does not fit into its field of the control messages.
+    #[error("unusable {what}: {error}")]
     Text {
-        /// Which one.
+        /// What the text is.
         what: &'static str,
         /// What is wrong with it.
+        #[source]
         error: TextError,
     },
-    /// The rings and buffers of one interface do not fit into a region, which descriptors reach with 32 bits.
+    /// Rings and buffers do not fit into one region: a descriptor's offset has 32 bits.
     #[error(
         "rings and buffers take {bytes} bytes, a region holds 4 GiB: use fewer or smaller queues, rings or buffers"
     )]
     TooMuchMemory {
-        /// Bytes they would take.
+        /// Bytes that they need.
         bytes: u64,
     },
-    /// A buffer of packet memory leaves the memory, or lies over the next one.
+    /// A buffer of packet memory extends beyond the end of the memory, or overlaps the next buffer.
     #[error(
-        "a buffer of {buffer_size} bytes at offset {offset} ends behind {end}, where the next one begins or the memory ends"
+        "the buffer of {buffer_size} bytes at offset {offset} must end at {end}, where the next one begins or the memory ends"
     )]
-    BufferPlace {
-        /// Where it begins, in bytes from the memory's start.
+    BufferOffset {
+        /// Where it begins, in bytes from the start of the memory.
         offset: u32,
         /// Bytes of a buffer.
         buffer_size: u32,
-        /// Where it must end at the latest.
+        /// Where it must end, in bytes from the start of the memory.
         end: u64,
     },
-    /// A master was given packet memory: its slave brings all memory.
-    #[error("a master uses its slave's memory: give packet memory to slaves only")]
-    PacketMemoryOfMaster,
-    /// The packet memory was made for another control plane.
+    /// A buffer of packet memory overlaps one of other packet memory of this process: give each memory its own buffers in the
+    /// file, or drop the other one first, and the interfaces and queues that use it.
     #[error(
-        "the packet memory belongs to another control plane: make it with the one that opens the interface"
+        "the buffer of {buffer_size} bytes at offset {offset} overlaps one of other packet memory of this process in the \
+         same file: give each its own buffers, or drop the other memory and the queues that use it first"
+    )]
+    BufferInUse {
+        /// Where it begins, in bytes from the start of the file.
+        offset: u64,
+        /// Bytes of a buffer.
+        buffer_size: u32,
+    },
+    /// Packet memory was given to a master, which uses the memory of its slave.
+    #[error("a master uses the memory of its slave: give packet memory to slaves only")]
+    PacketMemoryOfMaster,
+    /// The packet memory belongs to another control plane.
+    #[error(
+        "the packet memory belongs to another control plane: allocate it with the one that opens the interface"
     )]
     ForeignPacketMemory,
-    /// A port's text could not be understood.
-    #[error("port {port:?}: {problem}")]
+    /// A port's text is not of the form that [`Port`](crate::Port) describes.
+    #[error("port {socket:?}: {problem}")]
     Port {
-        /// The text.
-        port: String,
-        /// What is wrong with it, and what would be right.
+        /// The socket's address, as far as it can be told from the rest.
+        socket: String,
+        /// What is wrong with the text, and what would be right; without any value from it, which may be a secret.
         problem: String,
+    },
+    /// The file with the secret cannot be read, or is empty.
+    #[error("cannot read the secret from {}: {error}", .path.display())]
+    SecretFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        error: io::Error,
     },
     /// Another interface has this id on this listener.
     #[error("interface id {id} is in use on {socket}: choose another id")]
@@ -103,45 +161,48 @@ pub enum Error {
         /// The listener's address.
         socket: String,
     },
-    /// There is no such queue.
-    #[error("no {direction} queue {index}: the interface has {count}")]
+    /// The interface or its link has fewer queues.
+    #[error("no {direction} queue {index}: there are {count}")]
     NoSuchQueue {
         /// `rx` or `tx`.
         direction: &'static str,
-        /// The queue asked for.
+        /// Index of the queue.
         index: u16,
-        /// How many there are.
+        /// Number of queues.
         count: u16,
     },
-    /// The queue's handle has been given out, and it belongs to one thread at a time.
+    /// The queue's handle exists already.
     #[error("{direction} queue {index} is in use: drop its handle first")]
     QueueInUse {
         /// `rx` or `tx`.
         direction: &'static str,
-        /// The queue asked for.
+        /// Index of the queue.
         index: u16,
     },
     /// The interface has been deleted, or the control plane has ended.
     #[error("the interface has been deleted")]
     Deleted,
-    /// Only a slave asks for connections.
-    #[error("a master does not ask for connections: its slave does")]
+    /// A master does not connect: its slave does.
+    #[error("a master does not connect: its slave does")]
     NotASlave,
-    /// There is a link, or one is on its way.
+    /// There is a link already, or a connection that is not finished.
     #[error("the interface is connected already, or connecting")]
     AlreadyConnected,
-    /// A connection could not be begun.
+    /// The connection could not be begun.
     #[error(transparent)]
     Attempt(Disconnect),
+    /// [`Waker::cancel`](crate::Waker::cancel) was called while this call drove the control plane.
+    #[error("the wait was cancelled")]
+    Cancelled,
     /// The link did not come up in time.
     #[error("no link after {waited:?}{}", .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default())]
     NoLink {
-        /// How long was waited.
+        /// How long the call waited.
         waited: Duration,
         /// Why the last attempt failed, if there was one.
         last: Option<Disconnect>,
     },
-    /// A worker thread could not be started, or ended in a panic.
+    /// A worker thread did not start, or panicked.
     #[error("worker on {place} {problem}")]
     Worker {
         /// Its core, or `no core`.
@@ -149,75 +210,150 @@ pub enum Error {
         /// What happened.
         problem: String,
     },
+    /// A packet was not added to a burst.
+    #[error(transparent)]
+    Push(#[from] PushError),
     /// No memory for a burst.
     #[error("no memory for a burst: use a smaller one")]
     NoBurstMemory,
-    /// A system call of the control plane failed.
+    /// A system call failed.
     #[error("{call} failed: {error}")]
     System {
-        /// What was tried.
+        /// The system call, or what it was for.
         call: &'static str,
         /// The kernel's answer.
+        #[source]
         error: io::Error,
     },
 }
 
-impl Error {
-    pub(crate) fn system(call: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |error| Self::System { call, error }
+/// Details of an [`Error`]: a text, and the kernel's answer if there was one.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Cause {
+    text: String,
+    #[source]
+    error: Option<io::Error>,
+}
+
+impl Cause {
+    fn new(error: &impl std::error::Error) -> Self {
+        Self { text: error.to_string(), error: None }
     }
 
-    /// libmemif's number for this error (`memif_err_t` of `libmemif.h`, version 1.0).
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Address(_) | Self::OutOfRange { .. } | Self::RingSize { .. } | Self::Text { .. } => {
-                ErrorCode::InvalArg
+    fn because(mut self, error: io::Error) -> Self {
+        self.error = Some(error);
+        self
+    }
+}
+
+impl Error {
+    /// The error of a system call.
+    pub(crate) fn system(call: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| {
+            if is_limit_of_files(&error) {
+                let text = format!("{call} failed: {error}; close some or raise the limit (ulimit -n)");
+                return Self::OutOfDescriptors(Cause { text, error: Some(error) });
             }
-            Self::BufferPlace { .. } | Self::PacketMemoryOfMaster | Self::ForeignPacketMemory => {
-                ErrorCode::InvalArg
-            }
-            Self::Port { .. } | Self::TooMuchMemory { .. } | Self::Core(_) | Self::IdInUse { .. } => {
-                ErrorCode::InvalArg
-            }
-            Self::Socket(error) => socket_code(error),
-            Self::Region(_) | Self::Guard(_) | Self::Pool(_) | Self::NoBurstMemory => ErrorCode::NoMem,
-            Self::NotASlave => ErrorCode::InvalArg,
-            Self::AlreadyConnected => ErrorCode::AlrConn,
-            Self::Attempt(reason) => reason.code(),
-            Self::NoSuchQueue { .. } | Self::QueueInUse { .. } => ErrorCode::Qid,
-            Self::Deleted => ErrorCode::NoConn,
-            Self::NoLink { last, .. } => last.as_ref().map_or(ErrorCode::Disconnected, Disconnect::code),
-            Self::Worker { .. } => ErrorCode::Syscall,
-            Self::System { error, .. } => io_code(error),
+            Self::System { call, error }
         }
     }
-}
 
-fn socket_code(error: &SocketError) -> ErrorCode {
-    match error {
-        SocketError::NoDirectory { .. } | SocketError::NoListener { .. } => ErrorCode::NoFile,
-        SocketError::Permission { .. } => ErrorCode::Acces,
-        SocketError::NotASocket { .. } | SocketError::WrongType { .. } => ErrorCode::FileNotSock,
-        SocketError::InUse { .. } => ErrorCode::Already,
-        SocketError::Busy { .. } => ErrorCode::Again,
-        SocketError::NotAListener { .. } => ErrorCode::BadFd,
-        SocketError::OutOfDescriptors { error } | SocketError::System { error, .. } => io_code(error),
-        _ => ErrorCode::Syscall,
+    #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+    pub(crate) fn address(error: AddressError) -> Self {
+        Self::Address(Cause::new(&error))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+    pub(crate) fn namespace(error: NamespaceError) -> Self {
+        Self::NoNamespace(Cause::new(&error))
+    }
+
+    pub(crate) fn socket(error: SocketError) -> Self {
+        use SocketError as E;
+        let cause = Cause::new(&error);
+        match error {
+            E::NoDirectory { .. } => Self::NoDirectory(cause),
+            E::Permission { error, .. } => Self::Permission(cause.because(error)),
+            E::NotASocket { .. } | E::WrongType { .. } => Self::NotAMemifSocket(cause),
+            E::InUse { .. } => Self::AddressInUse(cause),
+            E::NoListener { error, .. } => Self::NobodyListens(cause.because(error)),
+            E::Busy { .. } => Self::ListenerBusy(cause),
+            E::NotAListener { .. } => Self::NotAListener(cause),
+            E::NoNamespace { error, .. } => Self::NoNamespace(cause.because(error)),
+            E::NamespaceRight { error, .. } => Self::NamespaceRight(cause.because(error)),
+            E::OutOfDescriptors { error } => Self::OutOfDescriptors(cause.because(error)),
+            E::System { call, error } => Self::System { call, error },
+            error => Self::System { call: "socket", error: io::Error::other(error) },
+        }
+    }
+
+    pub(crate) fn region(error: RegionError) -> Self {
+        use RegionError as E;
+        let cause = Cause::new(&error);
+        match error {
+            E::NoHugePages { .. } => Self::NoHugePages(cause),
+            E::NotEnoughMemory { .. } => Self::OutOfMemory(cause),
+            E::Allocate { error, .. } => Self::no_memory(cause, error),
+            E::NotSharedMemory { error } | E::Unsealed { error } | E::Map { error, .. } => {
+                Self::UnusableMemory(cause.because(error))
+            }
+            _ => Self::UnusableMemory(cause),
+        }
+    }
+
+    pub(crate) fn guard(error: GuardError) -> Self {
+        match error {
+            GuardError::Handler(error) => Self::System { call: "handling SIGBUS", error },
+            error => Self::TooManyRegions(Cause::new(&error)),
+        }
+    }
+
+    pub(crate) fn pool(error: PoolError) -> Self {
+        let cause = Cause::new(&error);
+        match error {
+            PoolError::NoHugePages(_) => Self::NoHugePages(cause),
+            PoolError::Allocate { error, .. } => Self::no_memory(cause, error),
+            _ => Self::OutOfMemory(cause),
+        }
+    }
+
+    pub(crate) fn core(error: CpuError) -> Self {
+        let cause = Cause::new(&error);
+        match error {
+            CpuError::NotAllowed { error, .. } => Self::Core(cause.because(error)),
+            _ => Self::Core(cause),
+        }
+    }
+
+    fn no_memory(cause: Cause, error: io::Error) -> Self {
+        let files = is_limit_of_files(&error);
+        let cause = cause.because(error);
+        if files { Self::OutOfDescriptors(cause) } else { Self::OutOfMemory(cause) }
     }
 }
 
-fn io_code(error: &io::Error) -> ErrorCode {
-    // EMFILE and ENFILE have no kind of their own
-    match (error.raw_os_error(), error.kind()) {
-        (Some(24), _) => ErrorCode::ProcFileLimit,
-        (Some(23), _) => ErrorCode::FileLimit,
-        (_, io::ErrorKind::PermissionDenied) => ErrorCode::Acces,
-        (_, io::ErrorKind::NotFound) => ErrorCode::NoFile,
-        (_, io::ErrorKind::WouldBlock) => ErrorCode::Again,
-        (_, io::ErrorKind::OutOfMemory) => ErrorCode::NoMem,
-        _ => ErrorCode::Syscall,
-    }
+/// `EMFILE` or `ENFILE`, for which [`io::ErrorKind`] has no name.
+fn is_limit_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+/// Why [`Burst::push`](crate::Burst::push) or [`Burst::reserve`](crate::Burst::reserve) did not add a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The length is not 1 to 65535 bytes: such a packet fits into no burst.
+    #[error("a packet of {len} bytes: it must have 1 to {MAX_PACKET_SIZE}")]
+    Length {
+        /// Bytes of the packet.
+        len: usize,
+    },
+    /// The burst has as many packets as it may hold, or no memory left for one of this length.
+    #[error("the burst is full with {packets} packets: send or clear them first, or make it larger")]
+    Full {
+        /// Packets in the burst.
+        packets: usize,
+    },
 }
 
 /// Packets cannot be forwarded in place: the two queues do not have their buffers in one packet memory.
@@ -229,32 +365,32 @@ pub struct NotShared;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Disconnect {
-    /// The peer said so, with its own code and words.
+    /// The peer ended the link and sent a reason.
     #[error("the peer disconnected: {reason} (code {code})")]
     Peer {
-        /// A number without agreed meaning.
+        /// The peer's number for it; the protocol defines none.
         code: u32,
-        /// The peer's words, printable.
+        /// The peer's text, made printable.
         reason: Reason,
     },
-    /// The peer refused us before the link was up.
+    /// The peer refused the connection and sent a reason.
     #[error("the peer refused: {reason} (code {code})")]
     Refused {
-        /// A number without agreed meaning.
+        /// The peer's number for it; the protocol defines none.
         code: u32,
-        /// The peer's words, printable.
+        /// The peer's text, made printable.
         reason: Reason,
     },
-    /// The peer closed its socket or died.
+    /// The peer closed its socket, or its process ended.
     #[error("the peer closed the connection")]
     Closed,
     /// The peer broke the protocol.
     #[error("peer fault: {0}")]
     Fault(#[from] PeerFault),
-    /// We ended it.
+    /// This process ended it.
     #[error("ended by this side: {0}")]
     Local(&'static str),
-    /// The packet memory has fewer free buffers than the link needs. The attempt is made again.
+    /// The packet memory has fewer free buffers than the link needs. The slave tries again.
     #[error(
         "the link needs {needed} buffers, {free} of the packet memory's {total} are free: make it larger, or use \
          smaller rings"
@@ -262,149 +398,55 @@ pub enum Disconnect {
     TooFewBuffers {
         /// Buffers that the link's rings need.
         needed: usize,
-        /// Buffers that no link has.
+        /// Buffers that no link uses.
         free: usize,
         /// Buffers of the packet memory.
         total: usize,
     },
-    /// A peer has taken pages of the packet memory away, for good.
-    #[error("a peer has taken pages of the packet memory away: make another one")]
+    /// A limit is reached that protects other interfaces.
+    #[error("refused: at most {limit} {what} at a time")]
+    Quota {
+        /// What is limited.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// A peer has taken pages of the packet memory away. It stays unusable.
+    #[error("a peer has taken pages of the packet memory away: allocate a new one")]
     PacketMemoryDamaged,
-    /// We could not go on: memory, descriptors, sockets.
+    /// This process lacked memory, descriptors or another resource.
     #[error("{0}")]
     Failed(String),
-}
-
-impl Disconnect {
-    /// libmemif's number for this reason.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Peer { .. } | Self::Refused { .. } => ErrorCode::Disconnect,
-            Self::Closed | Self::Local(_) => ErrorCode::Disconnected,
-            Self::Fault(PeerFault::FdMissing { on: MessageKind::AddRegion }) => ErrorCode::NoShmFd,
-            Self::Fault(fault) => fault_code(fault.kind()),
-            Self::TooFewBuffers { .. } => ErrorCode::Nobuf,
-            Self::PacketMemoryDamaged => ErrorCode::NoShmFd,
-            Self::Failed(_) => ErrorCode::Syscall,
-        }
-    }
-}
-
-fn fault_code(kind: FaultKind) -> ErrorCode {
-    match kind {
-        FaultKind::UnknownType => ErrorCode::UnknownMsg,
-        FaultKind::VersionMismatch => ErrorCode::Proto,
-        FaultKind::UnknownId => ErrorCode::Id,
-        FaultKind::AlreadyConnected => ErrorCode::AlrConn,
-        FaultKind::ModeMismatch | FaultKind::UnknownMode => ErrorCode::Mode,
-        FaultKind::SecretRequired => ErrorCode::NoSecret,
-        FaultKind::WrongSecret => ErrorCode::Secret,
-        FaultKind::TooManyRegions => ErrorCode::MaxReg,
-        FaultKind::TooManyRings => ErrorCode::MaxRing,
-        FaultKind::RingSize => ErrorCode::MaxRingSize,
-        FaultKind::BadCookie => ErrorCode::Cookie,
-        FaultKind::RegionUnmappable
-        | FaultKind::RegionTooSmall
-        | FaultKind::RegionNotSealed
-        | FaultKind::RegionLost => ErrorCode::NoShmFd,
-        FaultKind::NotAllowed => ErrorCode::Acces,
-        FaultKind::FdMissing | FaultKind::NotAnEventFd | FaultKind::SemaphoreEventFd => ErrorCode::NoIntFd,
-        _ => ErrorCode::MfMsg,
-    }
-}
-
-macro_rules! codes {
-    ($($name:ident = $number:literal, $text:literal;)+) => {
-        /// `memif_err_t` of `libmemif.h`, version 1.0: the same numbers.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(i32)]
-        pub enum ErrorCode {
-            $(#[doc = $text] $name = $number,)+
-        }
-
-        impl ErrorCode {
-            /// All of them, in the order of their numbers.
-            pub const ALL: &'static [Self] = &[$(Self::$name),+];
-
-            /// What it means, as `memif_strerror` says it.
-            #[must_use]
-            pub const fn text(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
-            }
-        }
-    };
-}
-
-codes! {
-    Success = 0, "success";
-    Syscall = 1, "a system call failed";
-    Acces = 2, "permission denied";
-    NoFile = 3, "file does not exist";
-    FileLimit = 4, "the system's open file limit is reached";
-    ProcFileLimit = 5, "the process's open file limit is reached";
-    Already = 6, "already in use or requested";
-    Again = 7, "the operation would block: try again";
-    BadFd = 8, "invalid file descriptor";
-    NoMem = 9, "out of memory";
-    InvalArg = 10, "invalid argument";
-    NoConn = 11, "the handle points to no interface";
-    Conn = 12, "the handle points to an existing interface";
-    CbFdUpdate = 13, "the file descriptor callback failed";
-    FileNotSock = 14, "the file is not a memif socket";
-    NoShmFd = 15, "a shared memory region is missing or unusable";
-    Cookie = 16, "wrong cookie in a ring";
-    NobufRing = 17, "the ring is full";
-    Nobuf = 18, "not enough buffers";
-    NobufDet = 19, "the details need a larger buffer";
-    IntWrite = 20, "sending an interrupt failed";
-    MfMsg = 21, "malformed control message";
-    Qid = 22, "invalid queue id";
-    Proto = 23, "incompatible protocol version";
-    Id = 24, "no interface with this id";
-    AccSlave = 25, "a slave does not accept connections";
-    AlrConn = 26, "already connected";
-    Mode = 27, "mode mismatch";
-    Secret = 28, "incorrect secret";
-    NoSecret = 29, "secret required";
-    MaxReg = 30, "too many regions";
-    MaxRing = 31, "too many rings";
-    NoIntFd = 32, "missing interrupt descriptor";
-    Disconnect = 33, "the peer sent a disconnect";
-    Disconnected = 34, "the interface is disconnected";
-    UnknownMsg = 35, "unknown control message";
-    PollCancel = 36, "the poll was cancelled";
-    MaxRingSize = 37, "ring size out of range";
-}
-
-impl ErrorCode {
-    /// The number of `memif_err_t`.
-    #[must_use]
-    pub const fn number(self) -> i32 {
-        self as i32
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::error::Error as _;
 
     #[test]
-    fn numbers_follow_the_header() {
-        for (expected, code) in ErrorCode::ALL.iter().enumerate() {
-            assert_eq!(usize::try_from(code.number()), Ok(expected), "{code:?}");
-            assert!(!code.text().is_empty());
-        }
-        assert_eq!(ErrorCode::NobufRing.number(), 17);
-        assert_eq!(ErrorCode::MaxRingSize.number(), 37);
-    }
-
-    #[test]
-    fn errors_name_the_thing() {
+    fn texts_name_the_thing_and_sources_are_the_kernels_answers() {
         let error = Error::OutOfRange { what: "buffer size", got: 70000, min: 64, max: 65535 };
         assert_eq!(error.to_string(), "buffer size is 70000: it must be 64 to 65535");
-        assert_eq!(error.code(), ErrorCode::InvalArg);
-        let last = Some(Disconnect::Fault(PeerFault::WrongSecret { id: 3 }));
-        assert_eq!(Error::NoLink { waited: Duration::ZERO, last }.code(), ErrorCode::Secret);
+        assert!(error.source().is_none());
+
+        let refused = |errno| io::Error::from_raw_os_error(errno);
+        let address = memif_os::socket::SocketAddress::new("/run/x.sock").unwrap();
+        for (error, variant, errno) in [
+            (Error::system("eventfd")(refused(24)), "OutOfDescriptors", 24),
+            (Error::system("eventfd")(refused(12)), "System", 12),
+            (Error::socket(SocketError::Permission { address, error: refused(13) }), "Permission", 13),
+            (
+                Error::region(RegionError::Allocate { name: "r".into(), len: 1, error: refused(23) }),
+                "OutOfDescriptors",
+                23,
+            ),
+            (Error::pool(PoolError::Allocate { len: 1, error: refused(12) }), "OutOfMemory", 12),
+        ] {
+            assert!(format!("{error:?}").starts_with(variant), "{error:?}");
+            let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+            assert_eq!(source.and_then(io::Error::raw_os_error), Some(errno), "{error:?}");
+            assert!(error.to_string().contains(&refused(errno).to_string()), "{error}");
+        }
     }
 }

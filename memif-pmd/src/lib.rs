@@ -1,7 +1,7 @@
-//! memif for packet forwarders: shared-memory packet interfaces, polled to completion on pinned cores.
+//! memif interfaces for packet forwarders, with poll-mode queues and run-to-completion workers on pinned cores.
 //!
-//! memif is FD.io's interface between processes of one host, spoken by VPP, DPDK and libmemif. Packets cross through
-//! rings in shared memory, with no kernel on the way. Here is a whole forwarder between two of them:
+//! memif is FD.io's packet interface between processes of one host; VPP, DPDK and libmemif implement it. Packets pass
+//! through rings in shared memory, without the kernel. This program forwards packets between two interfaces:
 //!
 //! ```no_run
 //! use memif_pmd::{Memif, Workers, ctrl_c, forward};
@@ -16,48 +16,68 @@
 //! # Ok::<(), memif_pmd::Error>(())
 //! ```
 //!
-//! | what | where |
+//! | to | use |
 //! | --- | --- |
-//! | the control plane: sockets, handshakes, reconnection | [`Memif`] |
-//! | an interface: role, id, queues, secret; its state | [`InterfaceBuilder`], [`Interface`], [`Details`], [`Port`] |
-//! | bursts of packets in private memory | [`Burst`] |
-//! | queues: copying bursts, or packets in place | [`RxQueue`], [`TxQueue`] |
-//! | packet memory that slaves share, and forwarding without copying | [`PacketMemory`], [`RxQueue::forward_to`] |
-//! | threads on cores | [`Workers`], [`Stop`], [`Idle`] |
-//! | what went wrong, with libmemif's number for it | [`Error`], [`Disconnect`], [`ErrorCode`] |
+//! | run the control plane, on its own thread or in an event loop | [`Memif`], [`Waker`], [`FdRegistry`] |
+//! | configure and open an interface | [`InterfaceBuilder`], or [`Port`] for one that is written as text |
+//! | wait for its link, hear of events, read its state | [`Interface`], [`Event`], [`Details`] |
+//! | receive and send bursts of packets, copied to and from private memory | [`RxQueue`], [`TxQueue`], [`Burst`] |
+//! | use packets in shared memory without a copy | [`RxQueue::peek`], [`TxQueue::reserve`], [`Span`], [`SpanMut`] |
+//! | forward packets between two slaves without a copy | [`PacketMemory`], [`RxQueue::forward_to`] |
+//! | keep buffers from call to call, and manage them yourself | [`raw`] |
+//! | run forwarding loops on cores | [`Workers`], [`Idle`], [`Stop`] |
+//! | test a forwarder of your own without interfaces | [`Receive`], [`Transmit`], [`loopback()`] |
+//! | handle errors | [`Error`], [`Disconnect`], [`PeerFault`] |
 //!
-//! The peer is not trusted. What it does wrong costs its own packets or its link, never this process; what is copied
-//! into a [`Burst`] is private and cannot change any more.
+//! An interface outlives its links: a slave reconnects by itself, and queue handles stay valid over all links.
+//!
+//! The peer is not trusted. Whatever it writes to shared memory or sends, it can cause the loss of its own packets and of
+//! its own link, and nothing else. Packets in a [`Burst`] are private copies that it cannot change.
+//!
+//! In the repository, `docs/architecture.md` describes threads, the path of a packet and the terms, `docs/protocol.md` the
+//! protocol, and `SECURITY.md` what a peer can and cannot do.
 
 /// The README's program must compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+mod background;
 mod config;
 mod control;
 mod error;
+mod event;
 mod interface;
+mod limits;
 mod link;
+mod loopback;
 mod packet;
 mod packet_memory;
 mod queue;
-mod sleep;
+mod quota;
+mod rate_limit;
+mod reaper;
 mod stats;
+mod transfer;
 mod worker;
 
-pub use config::{
-    DEFAULT_SOCKET, InterfaceBuilder, MAX_BUFFER_SIZE, MAX_QUEUES, MIN_BUFFER_SIZE, Port, Role, RxMode,
-};
-pub use control::{Event, FdRegistry, Memif, Polled, Waker};
-pub use error::{Disconnect, Error, ErrorCode, NotShared};
-pub use interface::Interface;
-pub use memif_os::huge_pages::HugePages;
+pub use config::{MemoryRequest, ParseRoleError, ParseRxModeError, Role, RxMode};
+pub use control::{FdRegistry, Memif, Polled, Waker};
+pub use error::{Cause, Disconnect, Error, NotShared, PushError};
+pub use event::Event;
+pub use interface::{DEFAULT_SOCKET, Interface, InterfaceBuilder, Port, QueueEvent};
+pub use limits::{MAX_BUFFER_SIZE, MAX_QUEUES, MIN_BUFFER_SIZE};
+pub use loopback::{LoopbackEnd, LoopbackRx, LoopbackTx, loopback};
+pub use memif_os::huge_pages::{HugePages, ParseHugePagesError};
+pub use memif_os::thread::unblock_faults;
 pub use memif_ring::fault::{DropReason, FaultKind, PeerFault};
-pub use memif_ring::message::Mode;
-pub use memif_ring::shm::Span;
-pub use packet::Burst;
-pub use packet_memory::PacketMemory;
-pub use queue::{Filled, Peeked, Pieces, Reservation, RxQueue, SlotBuffer, Taken, TxQueue};
-pub use stats::{Details, QueueDetails, QueueStats, RegionDetails, RingDetails};
+pub use memif_ring::handshake::Stage;
+pub use memif_ring::layout::{LineSize, ParseLineSizeError};
+pub use memif_ring::message::{Direction, MessageKind, Mode, Name, ParseModeError, Reason, TextError};
+pub use memif_ring::shm::{Span, SpanMut};
+pub use packet::{Burst, Packets, PacketsMut};
+pub use packet_memory::{PacketMemory, PacketMemoryBuilder};
+pub use queue::{Peeked, Pieces, Reservation, RxQueue, TxQueue, raw};
+pub use stats::{ControlStats, Details, QueueDetails, QueueStats, RegionDetails, RingDetails};
+pub use transfer::{Receive, Transmit};
 pub use worker::{Idle, Queues, Running, Stop, WorkerStats, Workers, ctrl_c, forward, forward_in_place};

@@ -1,18 +1,21 @@
-//! What an interface and its queues are and have done, as values to read.
+//! State and counters of interfaces, queues, rings and regions, as values.
 
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, FaultKind};
+use memif_ring::layout::LineSize;
 use memif_ring::message::{Mode, Name};
 
 use crate::config::{Role, RxMode};
 use crate::error::Disconnect;
+use crate::packet_memory::{Mapped, PACKET_REGION};
 
 const REASONS: usize = DropReason::ALL.len();
 const KINDS: usize = FaultKind::ALL.len();
 
-/// Counters of one queue: written by its data thread alone, once a burst, and read by anyone.
+/// Counters of one queue: written by its data thread alone, once a burst, and read by any thread.
 #[derive(Debug, Default)]
 pub(crate) struct QueueCounters {
     packets: AtomicU64,
@@ -22,6 +25,7 @@ pub(crate) struct QueueCounters {
     link_down: AtomicU64,
     ring_full: AtomicU64,
     interrupts: AtomicU64,
+    interrupts_deferred: AtomicU64,
     wakeups: AtomicU64,
 }
 
@@ -31,21 +35,21 @@ fn add(counter: &AtomicU64, amount: u64) {
 }
 
 impl QueueCounters {
-    /// Shows what the side has counted. Relaxed, as counters order nothing.
+    /// Publishes what the ring end has counted. Relaxed, as counters order nothing.
     #[inline(always)]
     pub(crate) fn show(&self, tally: &Tally) {
         self.packets.store(tally.packets, Ordering::Relaxed);
         self.bytes.store(tally.bytes, Ordering::Relaxed);
-        if self.dropped.load(Ordering::Relaxed) != tally.dropped {
+        if self.dropped.load(Ordering::Relaxed) != tally.dropped() {
             self.show_drops(tally);
         }
     }
 
     #[cold]
     fn show_drops(&self, tally: &Tally) {
-        self.dropped.store(tally.dropped, Ordering::Relaxed);
-        for (shown, count) in self.drops.iter().zip(tally.drops) {
-            shown.store(count, Ordering::Relaxed);
+        self.dropped.store(tally.dropped(), Ordering::Relaxed);
+        for (shown, reason) in self.drops.iter().zip(DropReason::ALL) {
+            shown.store(tally.dropped_for(*reason), Ordering::Relaxed);
         }
     }
 
@@ -61,29 +65,34 @@ impl QueueCounters {
         add(&self.interrupts, 1);
     }
 
+    pub(crate) fn add_interrupt_deferred(&self) {
+        add(&self.interrupts_deferred, 1);
+    }
+
     pub(crate) fn add_wakeup(&self) {
         add(&self.wakeups, 1);
     }
 
-    /// Where a new handle goes on counting.
+    /// The counts so far, from which a new handle continues.
     pub(crate) fn tally(&self) -> Tally {
-        Tally {
-            packets: self.packets.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
-            drops: std::array::from_fn(|i| self.drops[i].load(Ordering::Relaxed)),
+        let mut tally = Tally::default();
+        tally.packets = self.packets.load(Ordering::Relaxed);
+        tally.bytes = self.bytes.load(Ordering::Relaxed);
+        for (shown, reason) in self.drops.iter().zip(DropReason::ALL) {
+            tally.add_drops(*reason, shown.load(Ordering::Relaxed));
         }
+        tally
     }
 
     pub(crate) fn read(&self) -> QueueStats {
-        let Tally { packets, bytes, drops, .. } = self.tally();
         QueueStats {
-            packets,
-            bytes,
-            drops,
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            drops: std::array::from_fn(|i| self.drops[i].load(Ordering::Relaxed)),
             link_down: self.link_down.load(Ordering::Relaxed),
             ring_full: self.ring_full.load(Ordering::Relaxed),
             interrupts: self.interrupts.load(Ordering::Relaxed),
+            interrupts_deferred: self.interrupts_deferred.load(Ordering::Relaxed),
             wakeups: self.wakeups.load(Ordering::Relaxed),
         }
     }
@@ -91,18 +100,21 @@ impl QueueCounters {
 
 /// Counters of one queue, over all links since the interface was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueStats {
     /// Packets received or sent.
     pub packets: u64,
     /// Bytes of those packets.
     pub bytes: u64,
     drops: [u64; REASONS],
-    /// Packets that were to be sent while there was no link, and were dropped.
+    /// Packets dropped because they were sent while there was no link.
     pub link_down: u64,
-    /// Bursts that did not fit into the ring whole; what did not fit stayed with the caller.
+    /// Bursts that did not fit into the ring as a whole; the packets that did not fit remained with the caller.
     pub ring_full: u64,
-    /// Interrupts sent to the peer.
+    /// Times that the peer was notified through its eventfd.
     pub interrupts: u64,
+    /// Interrupts that were left out, as the peer has made it slow to send them (very many watches on its eventfd).
+    pub interrupts_deferred: u64,
     /// Times that a sleeping receiver was woken.
     pub wakeups: u64,
 }
@@ -114,7 +126,7 @@ impl QueueStats {
         self.drops.iter().sum::<u64>() + self.link_down
     }
 
-    /// Packets dropped by reason, with the reason's name; those that never happened too.
+    /// Packets dropped, by name of the reason; including reasons with a count of 0.
     pub fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let reasons = DropReason::ALL.iter().zip(self.drops).map(|(reason, count)| (reason.name(), count));
         reasons.chain([("link_down", self.link_down)])
@@ -127,99 +139,143 @@ impl QueueStats {
     }
 }
 
-/// A queue and the ring under it.
+/// State of a queue and of its ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueDetails {
     /// Index of the queue in its direction.
     pub index: u16,
-    /// What it has counted.
+    /// Its counters.
     pub stats: QueueStats,
-    /// How it learns of packets; of no meaning for a queue that sends.
+    /// How it learns of packets; meaningless for a transmit queue.
     pub rx_mode: RxMode,
-    /// The ring, while there is a link that has one for this queue.
+    /// Its ring; `None` without a link, or if the link has fewer rings than the interface has queues.
     pub ring: Option<RingDetails>,
 }
 
-/// A ring as it stands in shared memory: a snapshot, of which the peer may have written any part.
+/// Snapshot of a ring in shared memory. The peer can write any part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RingDetails {
-    /// Descriptors.
+    /// Number of descriptors.
     pub size: u32,
-    /// The slave's index.
+    /// Head: the slave's index.
     pub head: u16,
-    /// The master's index.
+    /// Tail: the master's index.
     pub tail: u16,
-    /// The ring's flags; bit 0: the receiver wants no interrupts.
+    /// The ring's flags; bit 0 is MASK_INT: the sender need not notify the receiver.
     pub flags: u16,
     /// Index of the region that holds the ring.
     pub region: u16,
-    /// Bytes of a buffer: what this side's slave chose, or what the peer's descriptors showed at connect.
+    /// Bytes of a buffer: as configured on the slave; on the master, the length in the first descriptor at connect.
     pub buffer_size: u32,
 }
 
-/// A region of the link.
+/// A shared memory region of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RegionDetails {
     /// Its index.
     pub index: u16,
     /// Its size in bytes.
     pub size: u64,
-    /// Bytes of its pages.
+    /// Size of its pages in bytes.
     pub page_size: u64,
-    /// Whether it is safe from being cut short; ours always are.
+    /// Whether its file cannot shrink. Always true of regions that this process allocated.
     pub sealed: bool,
-    /// Why it is not on huge pages, where that was preferred.
+    /// Why it is not on huge pages, where they were preferred.
     pub fallback: Option<String>,
-    /// Where it is mapped in this process, for as long as the link is.
+    /// Address at which this process maps it. Valid until the link ends.
     pub address: usize,
-    /// Our descriptor for it, for as long as the link is; `None` for a peer's, which is closed once it is mapped.
-    pub fd: Option<std::os::fd::RawFd>,
+    /// Number of this process's descriptor of its file, for display and for C programs. Valid until the link ends; another
+    /// file may have the number afterwards. A slave's region 0 can be mapped for reading only once the link is up. `None` for a region of the peer's, whose descriptor is closed after mapping.
+    pub fd: Option<RawFd>,
 }
 
-/// An interface as it stands.
+impl RegionDetails {
+    pub(crate) fn of_packets(memory: &Mapped) -> Self {
+        Self {
+            index: PACKET_REGION,
+            size: memory.len() as u64,
+            page_size: memory.page_size() as u64,
+            sealed: memory.is_sealed(),
+            fallback: memory.fallback(),
+            address: memory.as_ptr().addr().get(),
+            fd: Some(memory.as_fd().as_raw_fd()),
+        }
+    }
+}
+
+/// State of an interface: see [`Interface::details`](crate::Interface::details).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Details {
-    /// Our name for it.
+    /// Name of the interface.
     pub name: Name,
-    /// Our program's name.
+    /// Name of this program.
     pub app_name: Name,
-    /// The peer's name for its end; empty without a link.
+    /// The peer's name of its interface; empty without a link.
     pub peer_name: Name,
-    /// The peer's program's name; empty without a link.
+    /// The peer's name of its program; empty without a link.
     pub peer_app_name: Name,
-    /// The id that both ends share.
+    /// The id, the same on both ends.
     pub id: u32,
     /// Master or slave.
     pub role: Role,
     /// What the packets are.
     pub mode: Mode,
-    /// The socket's address as given.
+    /// The socket's address.
     pub socket: String,
     /// Whether there is a link.
     pub link_up: bool,
-    /// Links there have been.
+    /// Number of links so far.
     pub connects: u64,
-    /// Why the last link ended or the last attempt failed.
+    /// Why the last link ended, or the last attempt failed.
     pub last_disconnect: Option<Disconnect>,
     pub(crate) faults: FaultCounts,
+    /// The cache lines that the link's rings are laid out for; `None` without a link.
+    pub line_size: Option<LineSize>,
     /// The link's regions.
     pub regions: Vec<RegionDetails>,
-    /// The queues that we receive on.
+    /// The receive queues.
     pub rx: Vec<QueueDetails>,
-    /// The queues that we send on.
+    /// The transmit queues.
     pub tx: Vec<QueueDetails>,
 }
 
 impl Details {
-    /// How often peers did something wrong, by kind; only what happened.
+    /// Number of faults of peers by kind, without kinds that did not occur.
     pub fn faults(&self) -> impl Iterator<Item = (FaultKind, u64)> {
         self.faults.iter()
     }
 }
 
-/// How often peers did something wrong, by kind.
+/// How the control plane fares: see [`Memif::stats`](crate::Memif::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ControlStats {
+    /// Longest time for which the control plane's lock was held at a time. No peer makes it long.
+    pub longest_lock_hold: std::time::Duration,
+    /// Descriptors and regions of peers that wait to be closed or unmapped, of all control planes of the process.
+    pub reaper_queued: usize,
+    /// Threads that close or unmap something now.
+    pub reaper_busy: usize,
+    /// Those of them that have done so for more than a second: the owner of what they close keeps it from being closed.
+    /// An interface occupies at most two, and gets no new link while too much of its peers' waits behind them.
+    pub reaper_hung: usize,
+    /// Connections refused, and accepting put off, because of a limit that protects other peers.
+    pub refused_by_quota: u64,
+}
+
+/// Number of faults of peers, by kind.
 #[derive(Clone, Debug)]
 pub(crate) struct FaultCounts([u64; KINDS]);
+
+impl Default for FaultCounts {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
 
 impl FaultCounts {
     pub(crate) const NONE: Self = Self([0; KINDS]);
@@ -230,8 +286,8 @@ impl FaultCounts {
         }
     }
 
-    /// Only what happened.
+    /// Without kinds that did not occur.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (FaultKind, u64)> {
-        FaultKind::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+        FaultKind::ALL.iter().copied().zip(self.0).filter(|(_, count)| *count > 0)
     }
 }

@@ -4,9 +4,10 @@
 mod common;
 
 use common::{PATIENCE, Pair, exchange, packet, until};
-use memif_pmd::{Burst, Details, Disconnect, ErrorCode, Mode, Role, RxMode};
+use memif_pmd::{Burst, Details, Disconnect, Mode, Role, RxMode};
 
-fn named() -> Pair {
+/// The slave has `rx_queues` receive queues, its master three transmit queues.
+fn named(rx_queues: u16) -> Pair {
     Pair::with(
         |builder| {
             let builder = builder.name("left").app_name("switch").id(5).mode(Mode::Ip);
@@ -14,14 +15,14 @@ fn named() -> Pair {
         },
         |builder| {
             let builder = builder.name("right").app_name("router").id(5).mode(Mode::Ip);
-            builder.tx_queues(2).rx_queues(4).ring_size(256).buffer_size(512)
+            builder.tx_queues(2).rx_queues(rx_queues).ring_size(256).buffer_size(512)
         },
     )
 }
 
 #[test]
 fn both_ends_tell_who_they_are() {
-    let pair = named();
+    let pair = named(3);
     let (master, slave) = (pair.master.details().unwrap(), pair.slave.details().unwrap());
     for (own, peer) in [(&master, &slave), (&slave, &master)] {
         assert_eq!(own.peer_name, peer.name);
@@ -39,7 +40,7 @@ fn both_ends_tell_who_they_are() {
 
 #[test]
 fn queues_tell_of_their_rings() {
-    let pair = named();
+    let pair = named(4);
     let (master, slave) = (pair.master.details().unwrap(), pair.slave.details().unwrap());
     let counts = |details: &Details| (details.rx.len(), details.tx.len());
     assert_eq!((counts(&master), counts(&slave)), ((2, 3), (4, 2)));
@@ -61,7 +62,7 @@ fn queues_tell_of_their_rings() {
 
     let mut burst = Burst::new(8).unwrap();
     for number in 0..3 {
-        burst.push(&packet(60, number));
+        burst.push(&packet(60, number)).unwrap();
     }
     assert_eq!(pair.slave.tx(1).unwrap().send(&mut burst), 3);
     let ring = pair.master.details().unwrap().rx[1].ring.unwrap();
@@ -77,7 +78,7 @@ fn queues_tell_of_their_rings() {
 
 #[test]
 fn regions_are_the_same_from_both_ends() {
-    let pair = named();
+    let pair = named(3);
     let (master, slave) = (pair.master.details().unwrap(), pair.slave.details().unwrap());
     assert_eq!((master.regions.len(), slave.regions.len()), (1, 1));
     let (theirs, ours) = (&master.regions[0], &slave.regions[0]);
@@ -90,7 +91,7 @@ fn regions_are_the_same_from_both_ends() {
 
 #[test]
 fn the_end_of_a_link_leaves_its_reason() {
-    let pair = named();
+    let pair = named(3);
     drop(pair.slave);
     until("the end", || !pair.master.is_up());
     let details = pair.master.details().unwrap();
@@ -98,7 +99,6 @@ fn the_end_of_a_link_leaves_its_reason() {
     assert!(
         matches!(&reason, Disconnect::Peer { code: 0, reason } if reason.to_string() == "the interface was deleted")
     );
-    assert_eq!(reason.code(), ErrorCode::Disconnect);
     assert!(!details.link_up && details.peer_name.is_empty() && details.peer_app_name.is_empty());
     assert_eq!(details.connects, 1);
     assert!(details.regions.is_empty() && details.rx.iter().all(|queue| queue.ring.is_none()));
@@ -140,7 +140,7 @@ fn wake_ups_are_counted() {
     let (mut tx, mut rx) = pair.s2m();
     let mut burst = Burst::new(1).unwrap();
     for number in 0..10 {
-        burst.push(&packet(60, number));
+        burst.push(&packet(60, number)).unwrap();
         assert_eq!(tx.send(&mut burst), 1);
         assert!(rx.wait(Some(PATIENCE)).unwrap());
         assert_eq!(rx.receive(&mut burst), 1);
@@ -158,8 +158,8 @@ fn what_finds_no_link_is_counted() {
     let mut tx = interface.tx(0).unwrap();
     let mut burst = Burst::new(8).unwrap();
     for _ in 0..3 {
-        burst.push(b"nowhere");
-        burst.push(b"to go");
+        burst.push(b"nowhere").unwrap();
+        burst.push(b"to go").unwrap();
         assert_eq!(tx.send(&mut burst), 0);
         assert!(burst.is_empty());
     }

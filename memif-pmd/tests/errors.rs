@@ -1,25 +1,26 @@
-//! Every error that can be had is had, and has libmemif's number.
+//! Each variant of the error is produced by the mistake that it is for.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod common;
 
+use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use common::address;
-use memif_pmd::{Error, ErrorCode, FdRegistry, HugePages, Memif, Port, RxMode, Workers};
+use memif_pmd::{Error, FdRegistry, HugePages, Memif, Port, RxMode, Workers};
 
 const SHORT: Duration = Duration::from_millis(5);
 
 struct Refusing;
 
 impl FdRegistry for Refusing {
-    fn watch(&mut self, _: BorrowedFd<'_>) -> io::Result<()> {
+    fn watch(&self, _: BorrowedFd<'_>) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    fn unwatch(&mut self, _: BorrowedFd<'_>) {}
+    fn unwatch(&self, _: BorrowedFd<'_>) {}
 }
 
 fn panics() -> Error {
@@ -30,11 +31,16 @@ fn panics() -> Error {
 fn no_link(memif: &Memif, socket: &str, secret: &str) -> Error {
     let slave = memif.interface(socket).secret(secret).reconnect(SHORT).open().unwrap();
     // whatever it met first, it is told within a few attempts
-    slave.wait_up(Some(10 * SHORT)).unwrap_err()
+    loop {
+        match slave.wait_up(Some(10 * SHORT)).unwrap_err() {
+            Error::NoLink { last: None, .. } => {}
+            error => return error,
+        }
+    }
 }
 
 #[test]
-fn every_error_has_the_number_of_the_header() {
+fn each_mistake_has_its_variant() {
     let memif = Memif::start().unwrap();
     let socket = address();
     let master = memif.interface(&socket).master().secret("right").open().unwrap();
@@ -42,43 +48,41 @@ fn every_error_has_the_number_of_the_header() {
     let _rx = master.rx(0).unwrap();
     let other = Memif::start().unwrap();
     let many = (0..4096).fold(Workers::new(), |workers, _| workers.anywhere((), |(), _| ()));
+    let on_request = memif.interface(address()).reconnect_on_request().open().unwrap();
+    let file = || OwnedFd::from(File::open("/dev/null").unwrap());
 
     let mut errors = vec![
-        (memif.interface("").open().unwrap_err(), "Address", 10),
-        (memif.interface("/does/not/exist").master().open().unwrap_err(), "Socket", 3),
-        (other.interface(&socket).master().open().unwrap_err(), "Socket", 6),
-        (many.burst(1 << 20).huge_pages(HugePages::Require).start().unwrap_err(), "Pool", 9),
-        (Workers::new().on_core(5000, (), |(), _| ()).start().unwrap_err(), "Core", 10),
-        (memif.interface(&socket).buffer_size(1).open().unwrap_err(), "OutOfRange", 10),
-        (memif.interface(&socket).ring_size(5).open().unwrap_err(), "RingSize", 10),
-        (memif.interface(&socket).ring_size(16384).queues(64).open().unwrap_err(), "TooMuchMemory", 10),
-        (memif.interface(&socket).secret([b's'; 25]).open().unwrap_err(), "Text", 10),
-        ("x,y".parse::<Port>().unwrap_err(), "Port", 10),
-        (memif.interface(&socket).master().open().unwrap_err(), "IdInUse", 10),
-        (master.rx(1).unwrap_err(), "NoSuchQueue", 22),
-        (master.tx(1).unwrap_err(), "NoSuchQueue", 22),
-        (master.set_rx_mode(1, RxMode::Polling).unwrap_err(), "NoSuchQueue", 22),
-        (master.rx(0).unwrap_err(), "QueueInUse", 22),
-        (no_link(&memif, &socket, "wrong"), "NoLink", 33),
-        (no_link(&memif, &address(), ""), "NoLink", 1),
-        (master.wait_up(Some(Duration::ZERO)).unwrap_err(), "NoLink", 28),
-        (panics(), "Worker", 1),
-        (Memif::with_registry(Refusing).unwrap_err(), "System", 2),
+        (memif.interface("").open().unwrap_err(), "Address"),
+        (memif.interface("/does/not/exist").master().open().unwrap_err(), "NoDirectory"),
+        (other.interface(&socket).master().open().unwrap_err(), "AddressInUse"),
+        (many.burst(1 << 20).huge_pages(HugePages::Require).start().unwrap_err(), "NoHugePages"),
+        (other.set_listener("@x", file()).unwrap_err(), "NotAListener"),
+        (on_request.request_connection().unwrap_err(), "NobodyListens"),
+        (memif.packet_memory().over(file(), 4096, &[0]).unwrap_err(), "UnusableMemory"),
+        (memif.packet_memory().over(file(), 4096, &[4096]).unwrap_err(), "BufferOffset"),
+        (Workers::new().on_core(5000, (), |(), _| ()).start().unwrap_err(), "Core"),
+        (memif.interface(&socket).buffer_size(1).open().unwrap_err(), "OutOfRange"),
+        (memif.interface(&socket).ring_size(5).open().unwrap_err(), "RingSize"),
+        (memif.interface(&socket).ring_size(16384).queues(64).open().unwrap_err(), "TooMuchMemory"),
+        (memif.interface(&socket).secret([b's'; 25]).open().unwrap_err(), "Text"),
+        ("x,y".parse::<Port>().unwrap_err(), "Port"),
+        (memif.interface(&socket).master().open().unwrap_err(), "IdInUse"),
+        (master.rx(1).unwrap_err(), "NoSuchQueue"),
+        (master.tx(1).unwrap_err(), "NoSuchQueue"),
+        (master.set_rx_mode(1, RxMode::Polling).unwrap_err(), "NoSuchQueue"),
+        (master.rx(0).unwrap_err(), "QueueInUse"),
+        (no_link(&memif, &socket, "wrong"), "NoLink Refused"),
+        (no_link(&memif, &address(), ""), "NoLink Failed"),
+        (master.wait_up(Some(Duration::ZERO)).unwrap_err(), "NoLink WrongSecret"),
+        (panics(), "Worker"),
+        (Memif::with_registry(Refusing).unwrap_err(), "System"),
     ];
     drop(memif);
-    errors.push((dead.details().unwrap_err(), "Deleted", 11));
-    for (error, variant, number) in errors {
-        assert!(format!("{error:?}").starts_with(variant), "{error:?}");
-        assert_eq!(error.code().number(), number, "{error}");
+    errors.push((dead.details().unwrap_err(), "Deleted"));
+    for (error, names) in errors {
+        let text = format!("{error:?}");
+        assert!(names.split(' ').all(|name| text.contains(name)), "{text}");
+        assert!(text.starts_with(names.split(' ').next().unwrap()), "{text}");
         assert!(!error.to_string().is_empty());
-    }
-}
-
-#[test]
-fn numbers_and_texts_are_those_of_the_header() {
-    assert_eq!(ErrorCode::ALL.len(), 38);
-    for (number, code) in (0..).zip(ErrorCode::ALL) {
-        assert_eq!(code.number(), number);
-        assert!(!code.text().is_empty());
     }
 }

@@ -13,13 +13,14 @@ use hostile_peer::master::{ScriptedListener, ScriptedMaster, Step as MasterStep}
 use hostile_peer::memory::Memory;
 use hostile_peer::slave::{ScriptedSlave, Step};
 use hostile_peer::{Arena, VICTIM};
-use memif_os::event::poll_fds;
 use memif_os::huge_pages::HugePages;
 use memif_pmd::{Disconnect, FaultKind, Interface, Memif, PeerFault};
 use memif_ring::handshake::Stage;
 use memif_ring::message::{AddRegion, Message};
-use std::os::fd::AsFd;
 
+/// Longest silence of a peer, and longest handshake of one that talks.
+const SILENCE: Duration = Duration::from_secs(2);
+const HANDSHAKE: Duration = Duration::from_secs(5);
 const TIMED_OUT: &str = "Handshake timed out";
 
 fn faults(interface: &Interface, kind: FaultKind) -> u64 {
@@ -39,21 +40,24 @@ fn slaves_that_stall_at_every_step() {
     let memif = Memif::start().unwrap();
     let socket = address();
     let mut bystander = Bystander::new(&memif, &socket);
-    let master = |id| memif.interface(&socket).master().id(id).open().unwrap();
+    let master = |id| {
+        let builder = memif.interface(&socket).master().id(id).silence_timeout(SILENCE);
+        builder.handshake_timeout(HANDSHAKE).open().unwrap()
+    };
     let stalled = [(Step::Hello, 1), (Step::Admitted, 2), (Step::Region, 3), (Step::Rings, 4)];
     let victims: Vec<_> = (1..=5).map(master).collect();
     let slaves: Vec<_> = stalled.map(|(step, id)| ScriptedSlave::until(&socket, id, step)).into();
-    // one that does say something, region by region, for as long as it is let
+    // one that does say something, region by region, for as long as it is let: fewer than the smallest quota
     let talker = ScriptedSlave::until(&socket, 5, Step::Admitted);
     let mut regions = 0;
-    while poll_fds(&[talker.wire.as_fd()], Some(Duration::from_millis(100))).unwrap() == 0 || regions == 0 {
+    while !talker.wire.is_readable(Duration::from_millis(800)) || regions == 0 {
         let region = AddRegion { index: regions, size: talker.memory.len() };
         talker.wire.send(&Message::AddRegion(region), &[talker.memory.fd()]);
         let Some((Message::Ack, _)) = talker.wire.hear() else { break };
         regions += 1;
         bystander.moves_on();
     }
-    assert!((2..256).contains(&regions), "time is for the whole handshake, not for each message");
+    assert!((2..=8).contains(&regions), "the whole handshake has its time as well");
     let late = Disconnect::Fault(PeerFault::HandshakeTimedOut { stage: Stage::Setup });
     for ((slave, (step, _)), victim) in slaves.iter().zip(stalled).zip(&victims) {
         assert_eq!(slave.wire.last_words().as_deref(), Some(TIMED_OUT), "{step:?}");
@@ -87,7 +91,7 @@ fn masters_that_stall_at_every_step() {
             let socket = address();
             let listener = ScriptedListener::new(&socket);
             let slave = memif.interface(&socket).slave().ring_size(16).huge_pages(HugePages::Off);
-            let slave = slave.reconnect(Duration::from_millis(5)).open().unwrap();
+            let slave = slave.silence_timeout(SILENCE).reconnect(Duration::from_millis(5)).open().unwrap();
             let master = listener.until(step);
             (socket, slave, listener, master, stage)
         })

@@ -2,7 +2,7 @@
 //! what it likes; no thread of ours may wait for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-mod common;
+pub(crate) mod common;
 mod hostile_peer;
 
 use std::fs::File;
@@ -11,20 +11,21 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{packet, until};
+use common::{MANY_DESCRIPTORS, PATIENCE, in_child_process, packet, until};
 use hostile_peer::master::Step as MasterStep;
 use hostile_peer::memory::Memory;
 use hostile_peer::slave::{ScriptedSlave, Step, connect, event};
 use hostile_peer::wire::Wire;
 use hostile_peer::{Arena, How, VICTIM};
-use memif_os::event::{EventFd, poll_fds};
+use memif_os::event::{Epoll, Event as Ready, EventFd, Interest, poll_fds};
 use memif_pmd::{PeerFault, RxMode, RxQueue, TxQueue};
 use memif_ring::layout::Desc;
 use memif_ring::message::{Direction, MessageKind};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{OFlags, fcntl_setfl};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 /// The most that an eventfd holds.
 const FULL: u64 = u64::MAX - 1;
@@ -174,4 +175,94 @@ fn rings_without_packets_and_packets_without_rings() {
     arena.bystander.moves_on();
     drop((slave, rx));
     arena.unharmed_master();
+}
+
+/// The kernel runs the callbacks of all watches on the thread that notifies.
+#[test]
+fn a_peer_with_very_many_watches_is_notified_rarely() {
+    if !in_child_process("a_peer_with_very_many_watches_is_notified_rarely", MANY_DESCRIPTORS) {
+        return;
+    }
+    let arena = Arena::master();
+    let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::Up);
+    let mut tx = arena.victim.tx(0).unwrap();
+    slave.post();
+    let event = slave.event(Direction::M2S);
+    let copies: Vec<_> = (0..400).map(|_| event.try_clone().unwrap()).collect();
+    let watches: Vec<_> = (0..360).map(|_| Epoll::new().unwrap()).collect();
+    for (epoll, copy) in watches.iter().flat_map(|epoll| copies.iter().map(move |copy| (epoll, copy))) {
+        epoll.add(copy, 0, Interest::READ | Interest::EDGE).unwrap();
+    }
+    for sequence in 1..=500 {
+        assert!(How::ALL[usize::from(sequence % 2)].send(&mut tx, &packet(64, sequence.into())));
+        slave.m2s().publish([slave.memory.slot(Direction::M2S, sequence)]);
+    }
+    let stats = tx.stats();
+    assert_eq!(stats.interrupts + stats.interrupts_deferred, 500);
+    assert!(stats.interrupts < 250, "{stats:?}");
+    // with the next link, and without the watches, it is notified every time
+    drop((watches, slave));
+    until("the link's end", || !arena.victim.is_up());
+    let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::Up);
+    slave.post();
+    let deferred = tx.stats().interrupts_deferred;
+    for sequence in 1..=10 {
+        assert!(How::Copy.send(&mut tx, &packet(64, sequence)));
+    }
+    assert_eq!(tx.stats().interrupts_deferred, deferred);
+    arena.bystander.finish();
+}
+
+/// Has the kernel refuse asynchronous I/O to this thread and those that it starts, for good.
+fn refuse_asynchronous_io() {
+    let refused = [(libc::SYS_io_setup, Vec::new())].into_iter().collect();
+    let errno = u32::try_from(libc::EPERM).unwrap();
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter =
+        SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(errno), architecture).unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+/// A plain write to an eventfd could wait for the peer. So where a sandbox forbids asynchronous I/O, whoever changes a mode does
+/// not write, and the sleeper is woken all the same.
+#[test]
+fn a_change_of_mode_writes_to_no_eventfd_without_asynchronous_io() {
+    if !in_child_process("a_change_of_mode_writes_to_no_eventfd_without_asynchronous_io", ":") {
+        return;
+    }
+    refuse_asynchronous_io();
+    let own = EventFd::new().unwrap();
+    assert!(!own.try_notify().unwrap(), "there is asynchronous I/O");
+    let (mut arena, listener) = Arena::slave();
+    let master = listener.until(MasterStep::Up);
+    until("the victim's link", || arena.victim.is_up());
+    let event = master.event(Direction::M2S);
+    fcntl_setfl(event, OFlags::empty()).unwrap();
+    let watch = Epoll::new().unwrap();
+    watch.add(event, 0, Interest::READ | Interest::EDGE).unwrap();
+    let mut rx = arena.victim.rx(0).unwrap();
+    rx.set_mode(RxMode::Polling);
+    assert!(!rx.wait(Some(Duration::ZERO)).unwrap());
+    while watch.wait(&mut [Ready::NONE], Some(Duration::ZERO)).unwrap() > 0 {}
+    let asleep = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while asleep.load(Ordering::Acquire) {
+                arena.victim.set_rx_mode(0, RxMode::Polling).unwrap();
+            }
+        });
+        let start = Instant::now();
+        let packets = rx.wait(Some(2 * PATIENCE));
+        asleep.store(false, Ordering::Release);
+        assert!(!packets.unwrap() && start.elapsed() < PATIENCE, "not woken");
+    });
+    assert_eq!(
+        watch.wait(&mut [Ready::NONE], Some(Duration::ZERO)).unwrap(),
+        0,
+        "somebody wrote to the eventfd"
+    );
+    arena.bystander.moves_on();
+    drop((master, rx));
+    arena.unharmed_slave(listener);
 }

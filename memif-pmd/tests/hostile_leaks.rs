@@ -7,7 +7,9 @@ mod hostile_peer;
 
 use std::time::Duration;
 
-use common::{PATIENCE, Random, address, open_descriptors, resident_bytes, shared_mappings, threads, until};
+use common::{
+    PATIENCE, Random, address, open_descriptors, resident_bytes, settle, shared_mappings, threads, until,
+};
 use hostile_peer::bystander::Bystander;
 use hostile_peer::master::{ScriptedListener, Step as MasterStep};
 use hostile_peer::slave::{ScriptedSlave, Step};
@@ -35,6 +37,7 @@ fn links_come_and_go_and_leave_nothing() {
         }
     };
     attack(50);
+    settle();
     let (rest, memory) = (holdings(), resident_bytes());
     attack(connects);
     until("everything to go", || holdings() == rest);
@@ -89,6 +92,7 @@ fn slaves_leave_nothing(connects: usize) {
         master
     };
     let master = attack(50);
+    settle();
     let (rest, memory) = (holdings(), resident_bytes());
     drop(master);
     let master = attack(connects);

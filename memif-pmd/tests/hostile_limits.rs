@@ -9,9 +9,9 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use common::{PATIENCE, address, exchange, until};
+use common::{PATIENCE, address, exchange, open_descriptors, settle, until};
 use hostile_peer::bystander::Bystander;
-use hostile_peer::child::{Actor, arrived, part};
+use hostile_peer::child::{Actor, arrived, in_a_process_of_its_own, part};
 use hostile_peer::memory::Memory;
 use hostile_peer::slave::{ScriptedSlave, Step, connect};
 use hostile_peer::wire::Wire;
@@ -20,15 +20,6 @@ use memif_os::huge_pages::HugePages;
 use memif_pmd::{Disconnect, Memif, PeerFault};
 use memif_ring::message::{AddRegion, Direction, Message, MessageKind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-/// In the parent: runs this test again, in a process of its own. Whether this is the parent.
-fn in_a_process_of_its_own(test: &str) -> bool {
-    let parent = part().is_none();
-    if parent {
-        Actor::new(test, "alone").finish();
-    }
-    parent
-}
 
 fn limit(resource: Resource, current: Option<u64>) {
     let Rlimit { maximum, .. } = getrlimit(resource);
@@ -47,6 +38,12 @@ fn leave(count: u64) {
     let free = |limit: u64| (0..limit).filter(|fd| !open.contains(fd)).count() as u64;
     let limit_for = (0..).find(|limit| !open.contains(limit) && free(*limit) == count).unwrap();
     limit(Resource::Nofile, Some(limit_for));
+}
+
+/// Waits until no more is open than at rest: what is closed later would be left as well.
+fn wait_closed(rest: usize) {
+    settle();
+    until("the descriptors of the last link to be closed", || open_descriptors() <= rest);
 }
 
 fn leave_plenty() {
@@ -82,8 +79,11 @@ fn a_master_runs_out_of_descriptors() {
         return;
     }
     let mut arena = Arena::master();
+    settle();
+    let rest = open_descriptors();
     for count in 0..6 {
         until("the last link's end", || !arena.victim.is_up());
+        wait_closed(rest);
         let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::Hello);
         leave(count);
         let words = say_it_all(&slave);
@@ -143,8 +143,10 @@ fn a_slave_runs_out_of_descriptors() {
     let socket = address();
     let mut honest = Actor::new(TEST, &socket);
     honest.wait_arrived();
-    let mut failures = 0;
+    settle();
+    let (mut failures, rest) = (0, open_descriptors());
     for count in 0..8 {
+        wait_closed(rest);
         leave(count);
         let slave = memif.interface(&socket).slave().ring_size(16).huge_pages(HugePages::Off);
         let slave = slave.reconnect(Duration::from_millis(5)).open().unwrap();

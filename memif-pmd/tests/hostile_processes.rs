@@ -101,7 +101,7 @@ fn a_peer_stopped_and_continued() {
             thread::sleep(Duration::from_millis(500)); // as if it were debugged
             fill(&mut tx, &mut sent); // it took a little before it stopped
             let mut burst = Burst::new(1).unwrap();
-            burst.push(b"no room for this");
+            burst.push(b"no room for this").unwrap();
             for _ in 0..1000 {
                 assert_eq!(tx.send(&mut burst) + tx.reserve(16).len(), 0, "nobody takes anything");
                 take(&mut rx, &mut back);

@@ -1,7 +1,7 @@
 //! A slave that abuses the rings of its link: the victim is the master.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-mod common;
+pub(crate) mod common;
 mod hostile_peer;
 
 use std::thread;
@@ -12,7 +12,7 @@ use hostile_peer::memory::{Memory, RingFile, next};
 use hostile_peer::slave::{ScriptedSlave, Step};
 use hostile_peer::{Arena, How, VICTIM, meanwhile};
 use memif_pmd::{Burst, Disconnect, DropReason, FaultKind, PeerFault, RxMode};
-use memif_ring::layout::Desc;
+use memif_ring::layout::{Desc, DescFlags};
 use memif_ring::message::Direction;
 
 fn attacker(arena: &Arena) -> ScriptedSlave {
@@ -42,7 +42,7 @@ fn bad_packets(good: Desc, region: u64) -> Vec<(Vec<Desc>, DropReason)> {
         (vec![next(at(0, 0)), at(0, 0)], Empty),
         (vec![next(at(0, 40000)), at(0, 40000)], Oversized),
         // flags that mean nothing, with a fault beside them
-        (vec![Desc { flags: 0xFFFE, region: 3, ..good }], UnknownRegion),
+        (vec![Desc { flags: DescFlags::from_bits_retain(0xFFFE), region: 3, ..good }], UnknownRegion),
     ]
 }
 
@@ -121,56 +121,100 @@ fn a_chain_of_more_segments_than_any_packet_needs() {
 }
 
 #[test]
-fn a_head_out_of_range_ends_the_link() {
+fn a_head_out_of_range_on_m2s_ends_the_link() {
     let mut arena = Arena::master();
     let mut times = 0;
-    for direction in [Direction::S2M, Direction::M2S] {
-        for how in How::ALL {
-            for head in [17, 18, 255, 0x7FFF, 0x8000, 0xFF00, u16::MAX] {
-                let slave = attacker(&arena);
-                slave.memory.ring(direction).set_head(head);
-                match direction {
-                    Direction::S2M => assert!(how.once(&mut arena.victim.rx(0).unwrap()).is_empty()),
-                    Direction::M2S => assert!(!how.send(&mut arena.victim.tx(0).unwrap(), &packet(64, 1))),
-                }
-                assert_eq!(slave.wire.last_words().as_deref(), Some("Ring head out of range"));
-                times += 1;
-                arena.blames(PeerFault::HeadTooFar { head, tail: 0, size: 16 }, times);
-            }
+    for how in How::ALL {
+        for head in [17, 18, 255, 0x7FFF, 0x8000, 0xFF00, u16::MAX] {
+            let slave = attacker(&arena);
+            slave.m2s().set_head(head);
+            assert!(!how.send(&mut arena.victim.tx(0).unwrap(), &packet(64, 1)));
+            assert_eq!(slave.wire.last_words().as_deref(), Some("Ring head out of range"));
+            times += 1;
+            arena.blames(PeerFault::HeadTooFar { head, tail: 0, size: 16 }, times);
         }
-        arena.bystander.moves_on();
     }
+    arena.bystander.moves_on();
     arena.unharmed_master();
 }
 
 #[test]
-fn a_head_that_goes_back_ends_the_link() {
-    let arena = Arena::master();
-    for (times, how) in (1..).zip(How::ALL) {
+fn a_head_out_of_range_on_s2m_costs_the_descriptors_up_to_it() {
+    let mut arena = Arena::master();
+    for how in How::ALL {
         let slave = attacker(&arena);
         let mut rx = arena.victim.rx(0).unwrap();
-        let descs: Vec<_> = (0..4).map(|index| slave.memory.packet(index, 60, index.into())).collect();
-        slave.s2m().publish(descs);
-        assert_eq!(how.all(&mut rx).len(), 4);
-        assert_eq!(slave.s2m().tail(), 4);
-        slave.s2m().set_head(3);
-        assert!(how.once(&mut rx).is_empty());
-        assert_eq!(slave.wire.last_words().as_deref(), Some("Ring head out of range"));
-        arena.blames(PeerFault::HeadTooFar { head: 3, tail: 4, size: 16 }, times);
+        let (mut at, mut lost) = (0u16, arena.drops(DropReason::Overrun));
+        // the last one goes back by 3
+        for ahead in [17, 18, 255, 0x7FFF, 0x8000, 0xFF00, u16::MAX - 2] {
+            slave.s2m().set_head(at.wrapping_add(ahead));
+            assert!(how.once(&mut rx).is_empty());
+            at = at.wrapping_add(ahead);
+            lost += u64::from(ahead);
+            assert_eq!((slave.s2m().tail(), arena.drops(DropReason::Overrun)), (at, lost), "{ahead} {how:?}");
+            slave.s2m().publish([slave.memory.packet(at, 700, ahead.into())]);
+            let got = how.all(&mut rx);
+            assert_eq!(got.len(), 1, "{ahead} {how:?}");
+            check(&got[0], ahead.into());
+            at = at.wrapping_add(1);
+        }
+        assert!(arena.victim.is_up());
+        drop((slave, rx));
+        until("the link's end", || !arena.victim.is_up());
     }
+    assert_eq!(arena.details().faults().count(), 0);
+    arena.bystander.moves_on();
     arena.unharmed_master();
 }
 
 #[test]
-fn a_sleeper_notices_a_bad_head() {
+fn overruns_that_no_traffic_explains_end_the_link() {
+    let mut arena = Arena::master();
+    let slave = attacker(&arena);
+    let mut rx = arena.victim.rx(0).unwrap();
+    let (mut head, mut polls, mut burst) = (0u16, 0u64, Burst::new(64).unwrap());
+    until("the end of the link", || {
+        for poll in 0..1000 {
+            head = head.wrapping_add(1000);
+            slave.s2m().set_head(head);
+            let found = if poll % 2 == 0 { rx.receive(&mut burst) } else { rx.peek(64).len() };
+            assert_eq!(found, 0);
+            polls += 1;
+        }
+        !arena.victim.is_up()
+    });
+    assert!(polls >= 5000, "{polls}");
+    assert_eq!(slave.wire.last_words().as_deref(), Some("Ring overrun without end"));
+    assert_eq!((arena.faults(FaultKind::Overruns), arena.all_faults()), (1, 1));
+    let last = arena.details().last_disconnect;
+    assert!(
+        matches!(
+            last,
+            Some(Disconnect::Fault(PeerFault::Overruns { overruns: 1000.., packets: 0, seconds: 5 }))
+        ),
+        "{last:?}"
+    );
+    arena.bystander.moves_on();
+    drop((slave, rx));
+    arena.unharmed_master();
+}
+
+#[test]
+fn a_sleeper_gets_what_comes_after_an_overrun() {
     let arena = Arena::master_with(|builder| builder.rx_mode(RxMode::Interrupt));
     let slave = attacker(&arena);
     let mut rx = arena.victim.rx(0).unwrap();
     slave.s2m().set_head(100);
-    assert!(!rx.wait(Some(Duration::from_secs(30))).unwrap());
-    assert_eq!(slave.wire.last_words().as_deref(), Some("Ring head out of range"));
-    arena.blames(PeerFault::HeadTooFar { head: 100, tail: 0, size: 16 }, 1);
-    drop(rx);
+    assert!(!rx.wait(Some(Duration::from_millis(5))).unwrap());
+    assert_eq!(arena.drops(DropReason::Overrun), 100);
+    slave.s2m().publish([slave.memory.packet(100, 64, 1)]);
+    rustix::io::write(slave.event(Direction::S2M), &1u64.to_ne_bytes()).unwrap();
+    assert!(rx.wait(Some(common::PATIENCE)).unwrap());
+    let got = How::Copy.all(&mut rx);
+    assert_eq!(got.len(), 1);
+    check(&got[0], 1);
+    assert!(arena.victim.is_up());
+    drop((slave, rx));
     arena.unharmed_master();
 }
 
@@ -201,7 +245,11 @@ fn bad_buffers_to_send_into() {
             assert!(sent.contains(&true), "{desc:?} {how:?}");
             assert_eq!(arena.drops(reason), before + 1, "{desc:?} {how:?}");
             let (passed_by, filled) = (slave.m2s().desc(at), slave.m2s().desc(at + 1));
-            assert_eq!(passed_by, Desc { flags: 0, length: 0, ..desc }, "place untouched, no bytes");
+            assert_eq!(
+                passed_by,
+                Desc { flags: DescFlags::empty(), length: 0, ..desc },
+                "place untouched, no bytes"
+            );
             assert_eq!(filled, Desc { length: 600, ..good });
             assert_eq!(slave.m2s().tail(), at + 2);
         }
@@ -245,7 +293,7 @@ fn a_slave_that_never_posts_and_never_reads() {
     let slave = attacker(&arena);
     let mut tx = arena.victim.tx(0).unwrap();
     let mut burst = Burst::new(64).unwrap();
-    while burst.push(&packet(300, 0)) {}
+    while burst.push(&packet(300, 0)).is_ok() {}
     let waiting = burst.len();
     for _ in 0..1000 {
         assert_eq!(tx.send(&mut burst), 0);
@@ -383,7 +431,8 @@ fn regions_of_64_gib_and_places_at_the_edge_of_4() {
     let mut rx = arena.victim.rx(0).unwrap();
     let far = packet(100, 1);
     std::os::unix::fs::FileExt::write_all_at(slave.memory.file(), &far, u32::MAX.into()).unwrap();
-    let desc = Desc { flags: 0, region: 0, length: 100, offset: u32::MAX, metadata: u32::MAX };
+    let desc =
+        Desc { flags: DescFlags::empty(), region: 0, length: 100, offset: u32::MAX, metadata: u32::MAX };
     let huge = Desc { length: u32::MAX, ..desc };
     slave.s2m().publish([huge, desc, next(huge), next(huge), huge, desc]);
     let got = How::Copy.all(&mut rx);

@@ -2,7 +2,7 @@
 //! pages see `hostile_huge_pages.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-mod common;
+pub(crate) mod common;
 mod hostile_peer;
 
 use common::{check, packet, until};

@@ -55,7 +55,7 @@ fn echo_for_ever((mut tx, mut rx): (TxQueue, RxQueue), echoed: &AtomicU64, over:
     let (mut out, mut back) = (Burst::new(32).unwrap(), Burst::new(32).unwrap());
     let (mut number, mut lowest) = (0, 0);
     while !over.load(Ordering::Relaxed) {
-        while let Some(bytes) = out.reserve(length(number, 8, 5000)) {
+        while let Ok(bytes) = out.reserve(length(number, 8, 5000)) {
             fill(bytes, number);
             number += 1;
         }
@@ -63,7 +63,7 @@ fn echo_for_ever((mut tx, mut rx): (TxQueue, RxQueue), echoed: &AtomicU64, over:
             rx.wait(Some(RETRY)).unwrap();
         }
         rx.receive(&mut back);
-        for got in back.iter() {
+        for got in &back {
             let number = u64::from_le_bytes(*got.first_chunk().unwrap());
             assert!(number >= lowest, "packet {number} after {lowest}");
             assert_eq!(got.len(), length(number, 8, 5000));
@@ -96,7 +96,7 @@ fn kill_peers(own: Role, peer: Role, socket: &str, kills: u64) {
         assert!(interface.wait_down(Some(PATIENCE)).unwrap());
         until("the queues to let go", || shared_mappings() == 0);
         if kill + 1 == WARM_UP {
-            before = Some(Holdings::now());
+            before = Some(Holdings::at_rest());
             bytes_before = resident_bytes();
         } else if let Some(before) = &before {
             before.until_back();

@@ -8,7 +8,7 @@ use std::fs;
 use std::time::Duration;
 
 use common::{Holdings, PATIENCE, Pair, address, exchange, shared_mappings};
-use memif_os::seqpacket::{Channel, SocketAddress};
+use memif_os::socket::{Channel, SocketAddress};
 use memif_pmd::{Idle, Memif, RxMode, Workers, forward};
 
 const RETRY: Duration = Duration::from_millis(2);
@@ -110,7 +110,7 @@ fn everything_is_freed() {
     ];
     // what is made once is made now
     lives.iter().for_each(|life| life());
-    let before = Holdings::now();
+    let before = Holdings::at_rest();
     for life in lives {
         // more often than what comes and goes could hide
         for _ in 0..5 {

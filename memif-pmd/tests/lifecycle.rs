@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{PATIENCE, Pair, address, events, exchange, next, until};
 use memif_os::event::poll_fds;
-use memif_pmd::{Burst, Disconnect, Error, ErrorCode, Event, Interface, Memif, Polled, RxMode};
+use memif_pmd::{Burst, Disconnect, Error, Event, Interface, Memif, Polled, RxMode};
 
 const SHORT: Duration = Duration::from_millis(5);
 
@@ -137,7 +137,6 @@ fn events_tell_of_the_link_and_of_its_end() {
     drop(master);
     let Event::Disconnected(reason) = next(&slave_events) else { panic!() };
     assert!(matches!(&reason, Disconnect::Peer { .. }), "{reason}");
-    assert_eq!(reason.code(), ErrorCode::Disconnect);
     assert_eq!(next(&master_events), ours);
 }
 
@@ -174,7 +173,7 @@ fn dropped_in_its_handler(memif: &Memif, poll: impl Fn(), secret: &str, at: fn(&
     let mut tx = master.tx(0).unwrap();
     let mut burst = Burst::new(1).unwrap();
     until("the slave to be dropped", || {
-        burst.push(b"an interrupt, please");
+        burst.push(b"an interrupt, please").unwrap();
         tx.send(&mut burst);
         burst.clear();
         poll();
@@ -294,7 +293,7 @@ fn a_dead_control_plane_leaves_dead_interfaces_and_harmless_queues() {
     }
     drop((master, slave));
     let mut burst = Burst::new(4).unwrap();
-    burst.push(b"into the void");
+    burst.push(b"into the void").unwrap();
     assert_eq!((tx.send(&mut burst), rx.receive(&mut burst)), (0, 0));
     assert!(burst.is_empty() && !tx.is_up() && !rx.is_up());
     assert_eq!(tx.stats().link_down, 1);

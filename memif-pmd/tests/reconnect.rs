@@ -17,7 +17,7 @@ fn send_for_ever(mut tx: TxQueue, over: &AtomicBool) {
     let mut burst = Burst::new(16).unwrap();
     let mut number = 0;
     while !over.load(Ordering::Relaxed) {
-        if burst.push(&packet(100, number)) {
+        if burst.push(&packet(100, number)).is_ok() {
             number += 1;
         }
         if tx.send(&mut burst) == 0 {
@@ -34,7 +34,7 @@ fn receive_for_ever(mut rx: RxQueue, received: &AtomicU64, over: &AtomicBool) {
         if rx.receive(&mut burst) == 0 {
             thread::yield_now();
         }
-        for got in burst.iter() {
+        for got in &burst {
             let number = u64::from_le_bytes(*got.first_chunk().unwrap());
             assert!(number >= lowest, "packet {number} after {lowest}");
             check(got, number);
@@ -98,7 +98,7 @@ fn queues_of_a_master_resume_with_each_slave() {
             let before = received.load(Ordering::Relaxed);
             let mut burst = Burst::new(16).unwrap();
             until("packets", || {
-                if burst.push(&packet(100, number)) {
+                if burst.push(&packet(100, number)).is_ok() {
                     number += 1;
                 }
                 tx.send(&mut burst);
@@ -149,8 +149,8 @@ fn packets_of_the_old_link_do_not_come_on_the_new_one() {
         let slave = memif.interface(&socket).reconnect(RETRY).open().unwrap();
         slave.wait_up(Some(PATIENCE)).unwrap();
         let mut tx = slave.tx(0).unwrap();
-        burst.push(&packet(60, round));
-        burst.push(&packet(60, 1000 + round)); // received by nobody
+        burst.push(&packet(60, round)).unwrap();
+        burst.push(&packet(60, 1000 + round)).unwrap(); // received by nobody
         assert_eq!(tx.send(&mut burst), 2);
         let mut one = Burst::new(1).unwrap();
         until("the first", || rx.receive(&mut one) == 1);
@@ -174,4 +174,51 @@ fn a_slave_tries_again_after_the_interval_it_was_given() {
     let _second = memif.interface(&socket).master().id(1).open().unwrap();
     eager.wait_up(Some(PATIENCE)).unwrap();
     assert_eq!(patient.details().unwrap().connects, 0);
+}
+
+/// An interval that does not pass in a test's time: what happens is not the work of the timer.
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[test]
+fn a_listener_is_found_when_its_file_appears() {
+    let memif = Memif::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("memif.sock").into_os_string().into_string().unwrap();
+    let (handler, seen) = events();
+    let slave = memif.interface(&socket).reconnect(DAY).on_event(handler).open().unwrap();
+    assert!(matches!(next(&seen), Event::ConnectFailed(_)));
+    for round in 1..=3 {
+        let other = Memif::start().unwrap();
+        let master = other.interface(&socket).master().open().unwrap();
+        slave.wait_up(Some(PATIENCE)).unwrap();
+        assert_eq!(slave.details().unwrap().connects, round);
+        // one that says so, and one that takes its listener with it
+        if round == 1 {
+            drop(master);
+        } else {
+            drop(other);
+        }
+        assert!(slave.wait_down(Some(PATIENCE)).unwrap());
+    }
+}
+
+#[test]
+fn a_listener_is_found_when_its_folders_appear() {
+    let memif = Memif::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("run/vpp");
+    let socket = inner.join("memif.sock").into_os_string().into_string().unwrap();
+    let slave = memif.interface(&socket).reconnect(DAY).open().unwrap();
+    let sibling = memif.interface(&socket).id(1).reconnect(DAY).open().unwrap();
+    for _ in 0..2 {
+        std::fs::create_dir_all(&inner).unwrap();
+        let other = Memif::start().unwrap();
+        let _master = other.interface(&socket).master().open().unwrap();
+        let _second = other.interface(&socket).master().id(1).open().unwrap();
+        slave.wait_up(Some(PATIENCE)).unwrap();
+        sibling.wait_up(Some(PATIENCE)).unwrap();
+        drop(other);
+        assert!(slave.wait_down(Some(PATIENCE)).unwrap() && sibling.wait_down(Some(PATIENCE)).unwrap());
+        std::fs::remove_dir_all(folder.path().join("run")).unwrap();
+    }
 }

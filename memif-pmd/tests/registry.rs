@@ -6,6 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ impl Loop {
         let mut ready = [Ready::NONE; 8];
         let count = self.epoll.wait(&mut ready, Some(Duration::from_millis(20))).unwrap();
         for event in &ready[..count] {
-            memif.handle_fd(RawFd::try_from(event.token()).unwrap());
+            memif.handle_fd(RawFd::try_from(event.token()).unwrap()).unwrap();
         }
     }
 
@@ -47,7 +48,7 @@ impl Loop {
 }
 
 impl FdRegistry for Loop {
-    fn watch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    fn watch(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         assert!(
             self.watched.lock().unwrap().insert(fd.as_raw_fd()),
             "{fd:?} was closed while it was watched"
@@ -55,7 +56,7 @@ impl FdRegistry for Loop {
         self.epoll.add(fd, u64::from(fd.as_raw_fd().unsigned_abs()), Interest::READ)
     }
 
-    fn unwatch(&mut self, fd: BorrowedFd<'_>) {
+    fn unwatch(&self, fd: BorrowedFd<'_>) {
         assert!(self.watched.lock().unwrap().remove(&fd.as_raw_fd()), "{fd:?} is not watched");
         self.epoll.delete(fd).unwrap(); // fails for one that was closed
     }
@@ -78,7 +79,7 @@ fn a_whole_life_in_an_event_loop_of_ones_own() {
         for queue in [1, 0] {
             let (mut tx, mut rx) = (slave.tx(queue).unwrap(), master.rx(queue).unwrap());
             let mut burst = Burst::new(4).unwrap();
-            burst.push(b"ring");
+            burst.push(b"ring").unwrap();
             assert_eq!(tx.send(&mut burst), 1);
             watch.until(&memif, "the interrupt", || seen.try_recv() == Ok(Event::Interrupt { queue }));
             assert_eq!(rx.receive(&mut burst), 1);
@@ -131,27 +132,30 @@ fn descriptors_of_others_are_ignored() {
     let memif = Memif::with_registry(watch.clone()).unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
     for fd in [-1, RawFd::MAX, file.as_raw_fd()] {
-        memif.handle_fd(fd);
+        memif.handle_fd(fd).unwrap();
     }
     let _master = memif.interface(address()).master().open().unwrap();
 }
 
 /// An event loop that takes so many descriptors and no more.
-struct Full(usize);
+struct Full(AtomicUsize);
 
 impl FdRegistry for Full {
-    fn watch(&mut self, _: BorrowedFd<'_>) -> io::Result<()> {
-        self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::OutOfMemory)?;
+    fn watch(&self, _: BorrowedFd<'_>) -> io::Result<()> {
+        let take = |left: usize| left.checked_sub(1);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
         Ok(())
     }
 
-    fn unwatch(&mut self, _: BorrowedFd<'_>) {}
+    fn unwatch(&self, _: BorrowedFd<'_>) {}
 }
 
 #[test]
 fn a_registry_that_refuses_is_an_error() {
-    assert!(matches!(Memif::with_registry(Full(0)), Err(Error::System { .. })));
-    let memif = Memif::with_registry(Full(2)).unwrap();
+    assert!(matches!(Memif::with_registry(Full(0.into())), Err(Error::System { .. })));
+    let memif = Memif::with_registry(Full(2.into())).unwrap();
     let socket = address();
     let error = memif.interface(&socket).master().open().unwrap_err();
     assert!(matches!(error, Error::System { call: "watching the listener", .. }), "{error}");

@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, Random, check, fill, length, until};
 use hostile_peer::master::{ScriptedListener, Step as MasterStep};
 use hostile_peer::memory::{RingFile, next};
+use hostile_peer::mischief::ATTACKS;
 use hostile_peer::slave::{ScriptedSlave, Step};
 use hostile_peer::wire::Wire;
 use hostile_peer::{Arena, Ends, How, VICTIM};
 use memif_os::huge_pages::HugePages;
 use memif_pmd::{Burst, DropReason, Interface, Memif, QueueStats, RxMode, RxQueue, TxQueue};
-use memif_ring::layout::Desc;
+use memif_ring::layout::{Desc, DescFlags};
 use memif_ring::message::Direction;
 
 const PAIRS: u32 = 3;
@@ -112,7 +113,7 @@ impl Lane {
     }
 
     fn send(&mut self, more: bool) {
-        while more && let Some(packet) = self.out.reserve(length(self.pushed, 8, self.largest)) {
+        while more && let Ok(packet) = self.out.reserve(length(self.pushed, 8, self.largest)) {
             fill(packet, self.pushed);
             self.pushed += 1;
         }
@@ -121,7 +122,7 @@ impl Lane {
 
     fn receive(&mut self) {
         self.rx.receive(&mut self.back);
-        for packet in self.back.iter() {
+        for packet in &self.back {
             assert_eq!(packet.len(), self.len(self.expected), "a packet was lost while the link was up");
             check(packet, self.expected);
             self.expected += 1;
@@ -139,7 +140,7 @@ impl Lane {
         assert_eq!(self.pushed, went + link_down + self.out.len() as u64, "all that was given is counted");
         let cut_off = went - came;
         assert!(cut_off <= if drained { 0 } else { ring }, "{cut_off} of {went} packets, ring of {ring}");
-        for reason in DropReason::ALL {
+        for reason in DropReason::ALL.iter().copied() {
             assert_eq!(sent.drops_for(reason) + received.drops_for(reason), 0, "{reason}");
         }
         total.packets.fetch_add(came, Ordering::Relaxed);
@@ -276,8 +277,18 @@ fn lanes(master: &Interface, slave: &Interface, largest: usize) -> Vec<Lane> {
 /// A slave that attacks the victim until it is over; how often.
 fn as_slave(arena: &Arena, over: &AtomicBool, random: &mut Random) -> u64 {
     let mut attacks = 0;
+    // those of the list are made in turn, so that a short run makes each of them
+    let mut listed = ATTACKS.iter().cycle();
     while !over.load(Ordering::Acquire) {
-        until("the last attack's end", || !arena.victim.is_up());
+        // with too much still to be closed, the victim takes nobody
+        until("the last attack's end", || !arena.victim.is_up() && arena.memif.stats().reaper_queued < 8);
+        attacks += 1;
+        if random.range(0, 2) == 0
+            && let Some((_, attack)) = listed.next()
+        {
+            attack(arena, random);
+            continue;
+        }
         let slave = ScriptedSlave::until(&arena.socket, VICTIM, Step::ALL[random.range(0, 4)]);
         match random.range(0, 3) {
             0 => {} // just leaves
@@ -288,7 +299,6 @@ fn as_slave(arena: &Arena, over: &AtomicBool, random: &mut Random) -> u64 {
             }
         }
         drop(slave);
-        attacks += 1;
         thread::yield_now();
     }
     attacks
@@ -341,7 +351,7 @@ fn abuse_rings(
         let ring = rings[usize::from(half() % 2)];
         let index = half();
         let wild = Desc {
-            flags: half(),
+            flags: DescFlags::from_bits_retain(half()),
             region: half() % 2,
             length: u32::from(half()) << (half() % 17),
             offset: u32::from(half()) << (half() % 17),

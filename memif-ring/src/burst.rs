@@ -1,22 +1,22 @@
-//! The two loops that move packets: out of a ring into private memory, and from private memory into a ring.
+//! The loop that receives: from a ring into private memory; what packets come from and go into; counters.
 //!
-//! Both sides of a ring share them; what differs between slave and master is only where a buffer's place comes from
-//! (`Outlet` for senders, `resolve` for receivers). Each descriptor is read once, and each loop is bounded by the
-//! descriptors between two indices that were checked before.
+//! The ends of a ring share it. Master and slave differ in one point, where a descriptor's bytes are: `resolve` says
+//! so. Each descriptor is read once, and each loop is bounded by two indices that were checked before.
 
 use heapless::Vec;
 
 use crate::cursor::distance;
 use crate::fault::DropReason;
-use crate::layout::{DESC_FLAG_NEXT, Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
+use crate::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
 use crate::shm::{RingMemory, Span, settle};
+use crate::tuning::{RECEIVE_BYTES, RECEIVE_STEP};
 
-/// Takes received packets into private memory.
+/// Private memory that packets are received into.
 pub trait PacketSink {
-    /// Adds a packet of `len` bytes, 1 to 65535, and returns its bytes to be filled. `None` when it does not fit now;
-    /// an empty sink must take any packet.
+    /// Adds a packet of `len` bytes, 1 to 65535, and returns its bytes to be filled. `None` if it does not fit now; an
+    /// empty sink accepts every packet.
     fn push(&mut self, len: usize) -> Option<&mut [u8]>;
-    /// Packets that may still be added; what is received is not read ahead further than this.
+    /// Number of packets that can still be added: the receiver looks no further ahead.
     fn room(&self) -> usize;
 }
 
@@ -38,7 +38,7 @@ impl PacketSource for [&[u8]] {
     }
 }
 
-/// What a side has done since it was made. Private memory, written by one thread.
+/// Counters of one end of a ring. Private memory, written by one thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Packets received or sent.
@@ -46,54 +46,74 @@ pub struct Tally {
     /// Bytes of those packets.
     pub bytes: u64,
     /// Packets dropped, for any reason.
-    pub dropped: u64,
-    /// The same by [`DropReason::index`].
-    pub drops: [u64; DropReason::ALL.len()],
+    dropped: u64,
+    /// The same, by [`DropReason::index`].
+    drops: [u64; DropReason::ALL.len()],
 }
 
 impl Tally {
-    /// Counts a packet of `bytes` bytes.
+    /// Counts one packet of `bytes` bytes.
     #[inline(always)]
     pub fn count(&mut self, bytes: usize) {
         self.count_run(1, bytes as u64);
     }
 
     #[inline(always)]
-    fn count_run(&mut self, packets: u16, bytes: u64) {
+    pub(crate) fn count_run(&mut self, packets: u16, bytes: u64) {
         self.packets += u64::from(packets);
         self.bytes += bytes;
     }
 
-    /// Counts a packet that was dropped.
+    /// Counts one dropped packet.
     #[cold]
     pub fn count_drop(&mut self, reason: DropReason) {
-        self.dropped += 1;
+        self.add_drops(reason, 1);
+    }
+
+    /// Adds `packets` dropped packets: for a tally that continues earlier counts.
+    pub fn add_drops(&mut self, reason: DropReason, packets: u64) {
+        self.dropped += packets;
         if let Some(count) = self.drops.get_mut(reason.index()) {
-            *count += 1;
+            *count += packets;
         }
+    }
+
+    /// Packets dropped, for any reason.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Packets dropped for one reason.
+    #[must_use]
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason.index()).copied().unwrap_or_default()
     }
 }
 
-/// Copies the packets at `from..until` into `sink`, as many as it takes; returns the index behind the last one that was
-/// received or dropped. `resolve` says where the bytes of a descriptor snapshot lie.
+/// Copies the packets at `from..until` into `sink`, as many as it accepts. Returns the index behind the last one that
+/// was received or dropped. `resolve` finds the bytes of a descriptor snapshot; `leave` is called with the ring,
+/// the first index of each chain that was received or dropped, and the index behind it.
 #[inline(always)]
-pub(crate) fn take<'m, R: RingMemory, S: PacketSink>(
+pub(crate) fn receive_burst<'m, R: RingMemory, S: PacketSink>(
     ring: &R,
     from: u16,
     until: u16,
     resolve: impl Fn(u16, &Desc) -> Result<Span<'m>, DropReason>,
+    leave: impl Fn(&R, u16, u16) + Copy,
     sink: &mut S,
     tally: &mut Tally,
 ) -> u16 {
     let mut index = from;
     loop {
-        let (next, bytes) = take_run(ring, index, until, &resolve, sink);
+        let (next, bytes) = receive_run(ring, index, until, &resolve, sink);
         tally.count_run(distance(next, index), bytes);
         index = next;
         if index == until {
             break;
         }
-        match take_odd(ring, index, until, &resolve, sink, tally) {
+        match receive_other(ring, index, until, &resolve, leave, sink, tally) {
             Some(next) => index = next,
             None => break,
         }
@@ -102,10 +122,13 @@ pub(crate) fn take<'m, R: RingMemory, S: PacketSink>(
     index
 }
 
-/// The hot loop: packets of one good descriptor, until the first that is not; returns the index of that one, and the
-/// bytes taken. It keeps its counts in registers.
+/// The hot loop of receivers: packets of one valid descriptor, up to the first that is not. Returns the index of that
+/// one, and the bytes received. It keeps its counts in registers.
+///
+/// It goes in steps: the descriptors of a few packets are read and checked and their bytes asked for, then the bytes are
+/// copied. Packet by packet, a few misses would fill the processor's window, and the next packets would wait for them.
 #[inline(always)]
-fn take_run<'m, R: RingMemory, S: PacketSink>(
+fn receive_run<'m, R: RingMemory, S: PacketSink>(
     ring: &R,
     from: u16,
     until: u16,
@@ -114,33 +137,63 @@ fn take_run<'m, R: RingMemory, S: PacketSink>(
 ) -> (u16, u64) {
     let mut index = from;
     let mut bytes = 0;
-    while index != until {
+    loop {
+        let spans = look_ahead(ring, index, until, sink.room(), resolve);
+        for span in &spans {
+            // of what does not fit now, the descriptors are read anew when it is received
+            let Some(packet) = sink.push(span.len()) else { return (index, bytes) };
+            bytes += span.copy_to(packet) as u64;
+            index = index.wrapping_add(1);
+        }
+        if !spans.is_full() {
+            return (index, bytes);
+        }
+    }
+}
+
+/// The bytes of the next packets, which are asked for: at most a step of packets, and `most`, up to the first that is not of
+/// one valid descriptor.
+#[inline(always)]
+fn look_ahead<'m, R: RingMemory>(
+    ring: &R,
+    from: u16,
+    until: u16,
+    most: usize,
+    resolve: &impl Fn(u16, &Desc) -> Result<Span<'m>, DropReason>,
+) -> Vec<Span<'m>, RECEIVE_STEP> {
+    let mut spans = Vec::new();
+    let mut index = from;
+    let most = most.min(RECEIVE_STEP);
+    while index != until && spans.len() < most {
         let desc = ring.desc(index);
         let Ok(span) = resolve(index, &desc).and_then(whole_packet) else { break };
         if desc.has_next() {
             break;
         }
-        let Some(packet) = sink.push(span.len()) else { break };
-        bytes += span.copy_to(packet) as u64;
+        span.prefetch_to_read(RECEIVE_BYTES);
+        let _ = spans.push(span); // is not full
         index = index.wrapping_add(1);
     }
-    (index, bytes)
+    spans
 }
 
-/// One packet that is not of one good descriptor, or for which `sink` had no room. The descriptor is read anew, and only
-/// this reading counts. `None` when `sink` has no room for it now.
+/// One packet at which [`receive_run`] ended: of several descriptors, invalid, or not accepted by `sink`. The
+/// descriptor is read again, and this reading alone counts. `None` if `sink` does not accept it now.
 #[inline(never)]
-fn take_odd<'m, R: RingMemory, S: PacketSink>(
+fn receive_other<'m, R: RingMemory, S: PacketSink>(
     ring: &R,
     index: u16,
     until: u16,
     resolve: &impl Fn(u16, &Desc) -> Result<Span<'m>, DropReason>,
+    leave: impl Fn(&R, u16, u16) + Copy,
     sink: &mut S,
     tally: &mut Tally,
 ) -> Option<u16> {
     let desc = ring.desc(index);
     if desc.has_next() {
-        return take_chain(ring, index, until, desc, resolve, sink, tally);
+        let next = receive_chain(ring, index, until, desc, resolve, sink, tally)?;
+        leave(ring, index, next);
+        return Some(next);
     }
     match resolve(index, &desc).and_then(whole_packet) {
         Ok(span) => tally.count(span.copy_to(sink.push(span.len())?)),
@@ -154,10 +207,10 @@ fn whole_packet(span: Span<'_>) -> Result<Span<'_>, DropReason> {
     packet_bytes(span.len()).map(|_| span)
 }
 
-/// The length of a packet, 1 to 65535 bytes.
+/// Checks the length of a packet: 1 to 65535 bytes.
 ///
 /// # Errors
-/// No packet has so many: it is dropped for this reason.
+/// [`DropReason::Empty`], [`DropReason::Oversized`].
 #[inline(always)]
 pub const fn packet_bytes(bytes: usize) -> Result<usize, DropReason> {
     match bytes {
@@ -167,9 +220,9 @@ pub const fn packet_bytes(bytes: usize) -> Result<usize, DropReason> {
     }
 }
 
-/// A packet of several descriptors. `None` when `sink` has no room for it now.
+/// A packet of several descriptors. `None` if `sink` does not accept it now.
 #[inline(never)]
-fn take_chain<'m, R: RingMemory, S: PacketSink>(
+fn receive_chain<'m, R: RingMemory, S: PacketSink>(
     ring: &R,
     from: u16,
     until: u16,
@@ -179,12 +232,11 @@ fn take_chain<'m, R: RingMemory, S: PacketSink>(
     tally: &mut Tally,
 ) -> Option<u16> {
     let mut spans: Vec<Span<'m>, MAX_SEGMENTS> = Vec::new();
-    let (next, gathered) = gather(ring, from, until, first, |index, desc| {
+    let (next, walked) = walk_chain(ring, from, until, first, |index, desc| {
         spans.push(resolve(index, desc)?).map_err(|_| DropReason::ChainTooLong)
     });
     let bytes: usize = spans.iter().map(Span::len).sum();
-    let verdict = gathered.and(packet_bytes(bytes));
-    if let Err(reason) = verdict {
+    if let Err(reason) = walked.and(packet_bytes(bytes)) {
         tally.count_drop(reason);
         return Some(next);
     }
@@ -198,10 +250,10 @@ fn take_chain<'m, R: RingMemory, S: PacketSink>(
     Some(next)
 }
 
-/// Walks a chain once, from its first descriptor to its last or to `until`, handing each snapshot to `visit`. Returns
-/// the index behind it and the first thing wrong with it; the walk goes on after a fault, to resynchronise behind the
-/// chain.
-pub(crate) fn gather<R: RingMemory>(
+/// Reads a chain once, from its first descriptor to its last or to `until`, and calls `visit` for each snapshot.
+/// Returns the index behind the chain, and its first fault; after a fault the walk continues to the end of the chain,
+/// where the next packet begins.
+pub(crate) fn walk_chain<R: RingMemory>(
     ring: &R,
     from: u16,
     until: u16,
@@ -223,173 +275,5 @@ pub(crate) fn gather<R: RingMemory>(
             return (index, verdict.and(Err(DropReason::ChainBroken)));
         }
         desc = ring.desc(index);
-    }
-}
-
-/// Where a sender's buffers are, and how a filled one is written down.
-pub(crate) trait Outlet {
-    /// The buffer of the slot at `index`.
-    fn buffer(&self, index: u16) -> Result<Span<'_>, DropReason>;
-    /// Writes the descriptor of a slot, `length` bytes of its buffer being filled.
-    fn complete(&self, index: u16, flags: u16, length: usize);
-}
-
-/// What became of one packet that [`fill_run`] did not copy.
-enum Odd {
-    Sent { next: u16 },
-    RingFull,
-    Dropped { next: u16, reason: DropReason },
-}
-
-/// Copies packets into the free slots `from..until` of a ring of `size`; returns the index behind the last slot used
-/// and how many packets of `source` were sent or dropped. The rest did not fit.
-#[inline(always)]
-pub(crate) fn place<O: Outlet, P: PacketSource + ?Sized>(
-    outlet: &O,
-    from: u16,
-    until: u16,
-    size: u16,
-    source: &P,
-    tally: &mut Tally,
-) -> (u16, usize) {
-    let mut packets = source.packets();
-    let mut index = from;
-    let mut done = 0;
-    loop {
-        let run = packets.clone();
-        let (next, odd) = fill_run(outlet, index, until, &mut packets);
-        let bytes = complete_run(outlet, index, next, run);
-        tally.count_run(distance(next, index), bytes);
-        done += usize::from(distance(next, index));
-        index = next;
-        let Some(packet) = odd else { break };
-        match place_odd(outlet, index, until, size, packet) {
-            Odd::Sent { next } => {
-                tally.count(packet.len());
-                index = next;
-            }
-            Odd::RingFull => break,
-            Odd::Dropped { next, reason } => {
-                tally.count_drop(reason);
-                index = next;
-            }
-        }
-        done += 1;
-    }
-    (index, done)
-}
-
-/// The hot loop of senders: copies packets that fit into one buffer, until the first that does not, which is returned;
-/// with it the index of its slot.
-///
-/// A processor's stores leave in order, and those to shared lines wait for the other core; how many may wait bounds how
-/// many packets are on their way. Stores to one line that follow one another leave together. So this loop stores packet
-/// bytes and nothing else, no counter and no spilled register, and the descriptors follow in a loop of their own, four
-/// to a line. With all of it in one loop, and a private counter, small packets went at a third of the speed.
-#[inline(always)]
-fn fill_run<'p, O: Outlet>(
-    outlet: &O,
-    from: u16,
-    until: u16,
-    packets: &mut impl Iterator<Item = &'p [u8]>,
-) -> (u16, Option<&'p [u8]>) {
-    let mut index = from;
-    for packet in packets {
-        if index == until {
-            return (index, Some(packet));
-        }
-        match outlet.buffer(index) {
-            Ok(span) if !packet.is_empty() && packet.len() <= span.len().min(MAX_PACKET_SIZE) => {
-                span.copy_from(packet);
-            }
-            _ => return (index, Some(packet)),
-        }
-        index = index.wrapping_add(1);
-    }
-    (index, None)
-}
-
-/// Writes the descriptors of the packets that [`fill_run`] copied to `from..until`; returns their bytes.
-#[inline(always)]
-fn complete_run<'p, O: Outlet>(
-    outlet: &O,
-    from: u16,
-    until: u16,
-    mut packets: impl Iterator<Item = &'p [u8]>,
-) -> u64 {
-    let mut index = from;
-    let mut bytes = 0;
-    while index != until {
-        let length = packets.next().map_or(0, <[u8]>::len);
-        outlet.complete(index, 0, length);
-        bytes += length as u64;
-        index = index.wrapping_add(1);
-    }
-    bytes
-}
-
-/// One packet that [`fill_run`] left: not sendable, of several buffers, or with no slot for it.
-#[inline(never)]
-fn place_odd<O: Outlet>(outlet: &O, index: u16, until: u16, size: u16, packet: &[u8]) -> Odd {
-    if let Err(reason) = packet_bytes(packet.len()) {
-        return Odd::Dropped { next: index, reason };
-    }
-    if index == until {
-        return Odd::RingFull;
-    }
-    // a slot that is unusable goes back, with the packet: slots go in order, so it cannot stay
-    place_chain(outlet, index, until, size, packet)
-}
-
-/// Gathers as many buffers as the packet needs, then fills them.
-fn place_chain<O: Outlet>(outlet: &O, from: u16, until: u16, size: u16, packet: &[u8]) -> Odd {
-    let mut spans: Vec<Span<'_>, MAX_SEGMENTS> = Vec::new();
-    let mut capacity = 0;
-    let mut next = from;
-    while capacity < packet.len() {
-        if next == until {
-            return short_of_slots(outlet, from, until, size);
-        }
-        let pushed = outlet.buffer(next).and_then(|span| match span.len() {
-            0 => Err(DropReason::OutOfRegion),
-            len => spans.push(span).map(|()| len).map_err(|_| DropReason::TooLarge),
-        });
-        next = next.wrapping_add(1);
-        match pushed {
-            Ok(len) => capacity += len,
-            // every slot looked at is given up, or the next call would walk the same ones again
-            Err(reason) => return Odd::Dropped { next: give_up(outlet, from, next), reason },
-        }
-    }
-    fill(outlet, from, &spans, packet);
-    Odd::Sent { next }
-}
-
-/// All free slots together cannot hold the packet: wait for more, unless the whole ring is free already.
-fn short_of_slots<O: Outlet>(outlet: &O, from: u16, until: u16, size: u16) -> Odd {
-    if distance(until, from) < size {
-        return Odd::RingFull;
-    }
-    Odd::Dropped { next: give_up(outlet, from, until), reason: DropReason::TooLarge }
-}
-
-fn give_up<O: Outlet>(outlet: &O, from: u16, until: u16) -> u16 {
-    let mut index = from;
-    while index != until {
-        outlet.complete(index, 0, 0);
-        index = index.wrapping_add(1);
-    }
-    index
-}
-
-fn fill<O: Outlet>(outlet: &O, from: u16, spans: &[Span<'_>], packet: &[u8]) {
-    let mut index = from;
-    let mut rest = packet;
-    for span in spans {
-        let len = span.copy_from(rest);
-        rest = rest.get(len..).unwrap_or_default();
-        let flags = if rest.is_empty() { 0 } else { DESC_FLAG_NEXT };
-        outlet.complete(index, flags, len);
-        index = index.wrapping_add(1);
     }
 }

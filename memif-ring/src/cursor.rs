@@ -1,23 +1,23 @@
 //! Arithmetic of the free-running 16-bit ring indices.
 //!
 //! `head` and `tail` count descriptors modulo 2^16 and are masked only to index the ring, so a full ring differs from
-//! an empty one at every size (protocol section 4).
+//! an empty one at every size (docs/protocol.md, section 4.3).
 
-/// How far `ahead` has moved past `behind`, modulo 2^16.
+/// Number of slots from `behind` to `ahead`, modulo 2^16.
 #[inline(always)]
 #[must_use]
 pub const fn distance(ahead: u16, behind: u16) -> u16 {
     ahead.wrapping_sub(behind)
 }
 
-/// Whether `index` lies in `from..=to`, walking forward from `from`: neither rewound behind `from` nor moved past `to`.
+/// Whether `index` is in `from..=to`, counted forward from `from`: neither before `from` nor past `to`.
 #[inline(always)]
 #[must_use]
 pub const fn within(index: u16, from: u16, to: u16) -> bool {
     distance(index, from) <= distance(to, from)
 }
 
-/// The ring slot that an index names, for a ring of `mask + 1` slots.
+/// The slot of an index, in a ring of `mask + 1` slots.
 #[inline(always)]
 #[must_use]
 pub const fn slot(index: u16, mask: u16) -> usize {
@@ -51,14 +51,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn within_agrees_with_walking(from: u16, steps in 0u16..=16384, at: u16) {
+        fn within_agrees_with_counting(from: u16, steps in 0u16..=16384, at: u16) {
             let to = from.wrapping_add(steps);
             let walked = (0..=steps).any(|step| from.wrapping_add(step) == at);
             prop_assert_eq!(within(at, from, to), walked);
         }
 
         #[test]
-        fn slots_are_consecutive(index: u16, log2 in 0u32..=14) {
+        fn consecutive_indices_have_consecutive_slots(index: u16, log2 in 0u32..=14) {
             let mask = ((1u32 << log2) - 1) as u16;
             let next = slot(index.wrapping_add(1), mask);
             prop_assert_eq!(next, (slot(index, mask) + 1) & mask as usize);

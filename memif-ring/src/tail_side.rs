@@ -1,48 +1,81 @@
 //! The master's end of a ring: [`TailReceiver`] receives on S2M, [`TailSender`] sends on M2S.
 //!
-//! The master owns `tail` and no memory: every place comes from a descriptor that the slave wrote, so every one is
-//! checked against the link's regions.
+//! The master owns `tail` and no memory. Every buffer is named by a descriptor that the slave wrote, and each
+//! descriptor is checked against the link's regions.
 
-use crate::burst::{Outlet, PacketSink, PacketSource, Tally, gather, place, take};
+use crate::burst::{PacketSink, PacketSource, Tally, receive_burst, walk_chain};
 use crate::cursor::distance;
+use crate::end::{Receiver, Sender};
 use crate::fault::{DropReason, PeerFault};
-use crate::layout::Desc;
-use crate::region::RegionMap;
-use crate::shm::{RingMemory, Span};
+use crate::layout::{DESCS_A_LINE, Desc, DescFlags};
+use crate::region::{Buffer, RegionMap};
+use crate::send::{At, NoBytes, Room, SendSlots, return_empty, send_burst};
+use crate::shm::{RingMemory, SpanMut};
 
-/// The master's two indices and the check of the slave's: the same in both directions.
+/// What both directions share: the master's index, and the check of the slave's.
 #[derive(Debug)]
 struct Tail<R> {
     ring: R,
     /// Our index as published.
     tail: u16,
-    /// Our index as far as we got; `tail..next` is consumed and not yet published.
+    /// The next descriptor: `tail..next` is consumed and not yet published.
     next: u16,
-    /// The slave's index as last seen; at most a ring ahead of `tail`.
+    /// The slave's index as last loaded, at most a ring ahead of `tail`.
     head: u16,
-    /// The last burst sent did not fit: a chain may need more slots than there are packets, so look before the next.
+    /// The last burst sent did not fit whole: packets of several buffers need more slots than there are packets, so the
+    /// next burst loads the slave's index in any case.
     short: bool,
 }
 
 impl<R: RingMemory> Tail<R> {
-    /// Starts at 0 and says so, whatever an earlier user left in the ring.
+    /// Starts at 0, and publishes it: an earlier user may have left another value.
     fn new(ring: R) -> Self {
         ring.publish_tail(0);
         Self { ring, tail: 0, next: 0, head: 0, short: false }
     }
 
-    /// Descriptors up to the slave's index, which is asked only when those known of are fewer than `wanted`.
+    /// Number of descriptors up to the slave's index, which is loaded only if fewer than `wanted` are known.
     #[inline(always)]
     fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
         if usize::from(distance(self.head, self.next)) < wanted {
             let head = self.ring.head();
-            let (size, ahead) = (self.ring.size(), distance(head, self.tail));
-            if ahead > size || ahead < distance(self.head, self.tail) {
-                return Err(PeerFault::HeadTooFar { head, tail: self.tail, size: u32::from(size) });
+            if !self.reaches(head, self.tail) {
+                let size = u32::from(self.ring.size());
+                return Err(PeerFault::HeadTooFar { head, tail: self.tail, size });
             }
             self.head = head;
         }
-        Ok(distance(self.head, self.next))
+        Ok(self.known())
+    }
+
+    /// Whether the slave's index may have come to `head`: not behind where it was last seen, and at most a ring ahead of
+    /// `from`, the first slot that it must not have written to.
+    #[inline(always)]
+    fn reaches(&self, head: u16, from: u16) -> bool {
+        let ahead = distance(head, from);
+        ahead <= self.ring.size() && ahead >= distance(self.head, from)
+    }
+
+    /// Number of descriptors known to be ready.
+    #[inline(always)]
+    fn known(&self) -> u16 {
+        distance(self.head, self.next)
+    }
+
+    /// Number of descriptors that were consumed and are not yet published.
+    #[inline(always)]
+    fn held(&self) -> u16 {
+        distance(self.next, self.tail)
+    }
+
+    /// The descriptor `ahead` descriptors from the next one, checked; `None` unless it is known to be ready.
+    #[inline(always)]
+    fn buffer<'s>(&'s self, regions: &'s RegionMap, ahead: u16) -> Option<Result<Buffer<'s>, DropReason>> {
+        if ahead >= self.known() {
+            return None;
+        }
+        let desc = self.ring.desc(self.next.wrapping_add(ahead));
+        Some(regions.lookup(desc.region, desc.offset, desc.length).map(|span| Buffer { desc, span }))
     }
 
     #[inline(always)]
@@ -54,41 +87,88 @@ impl<R: RingMemory> Tail<R> {
     }
 }
 
+/// What [`TailReceiver::resynchronise`] gave up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrun {
+    /// Descriptors that were passed over. How many packets they were is not known.
+    pub lost: u16,
+    /// Oldest held slots that are not held any more, with explicit return.
+    pub withdrawn: u16,
+}
+
 /// Receives on S2M: reads up to `head`, then moves `tail`.
 #[derive(Debug)]
 pub struct TailReceiver<R> {
     side: Tail<R>,
-    /// Slots go back when we are told to, and not by themselves.
+    /// The caller gives slots back, nobody else.
     explicit: bool,
+    /// Descriptors from the next one on among which [`Receiver::peek`] has seen NEXT.
+    chained: u16,
 }
 
 impl<R: RingMemory> TailReceiver<R> {
     /// The receiving end of a ring that was just attached. Sets `tail` to 0.
     #[must_use]
     pub fn new(ring: R) -> Self {
-        Self { side: Tail::new(ring), explicit: false }
+        Self { side: Tail::new(ring), explicit: false, chained: 0 }
     }
 
-    /// Leaves all giving back to [`TailReceiver::give_back`]: what was received stays ours, to be used in place, until
-    /// then.
+    /// Gives no slot back without a call of [`Receiver::post`]. Received buffers can be used in place until then.
     #[must_use]
     pub fn with_explicit_return(self) -> Self {
         Self { explicit: true, ..self }
     }
 
-    /// The ring itself.
+    /// The ring.
     #[inline(always)]
     pub const fn ring(&self) -> &R {
         &self.side.ring
     }
 
-    /// Copies packets into `sink`, as many as it takes, and gives their slots back in lots of a quarter ring, or all of
-    /// them once there is nothing to receive. Returns how many descriptors were consumed.
+    /// Goes on after [`PeerFault::HeadTooFar`]: honest slaves overrun the ring, too (docs/protocol.md, section 4.4).
     ///
-    /// # Errors
-    /// The slave moved `head` further than the ring is large, or back: the link must go.
+    /// Such a slave has written to slots that it does not own, and may be about to write to more of them: it stops when it
+    /// sees a tail at most a ring behind its head. So where slots are affected that were not consumed, all of them are
+    /// passed over, NEXT is cleared in the newest half of the ring, which the slave writes to last, and the next
+    /// descriptor is the one at the slave's index. Where the slave has come no further than slots that were consumed,
+    /// nothing is lost. Held slots that it has written to are not held any more; other receivers than those with explicit
+    /// return give back all.
+    #[cold]
+    pub fn resynchronise(&mut self) -> Overrun {
+        let side = &mut self.side;
+        let (head, size, held) = (side.ring.head(), side.ring.size(), side.held());
+        let ahead = distance(head, side.next);
+        let whole = side.reaches(head, side.next);
+        let kept = if whole && self.explicit { held.min(size - ahead) } else { 0 };
+        if !whole {
+            side.next = head;
+            self.chained = 0;
+            // the burst that the slave is writing has begun where the oldest ones are
+            clear_next(&side.ring, head.wrapping_sub(size / 2), head);
+        }
+        side.head = head;
+        side.tail = side.next.wrapping_sub(kept);
+        side.ring.publish_tail(side.tail);
+        Overrun {
+            lost: if whole { 0 } else { ahead },
+            withdrawn: if self.explicit { held - kept } else { 0 },
+        }
+    }
+
+    /// Publishes in batches: each store takes the cache line of `tail` from the slave. An idle poll gives everything
+    /// back, as the slave may wait for the last slot of the ring.
     #[inline(always)]
-    pub fn receive<S: PacketSink>(
+    fn return_batch(&mut self, idle: bool) {
+        let side = &mut self.side;
+        if !self.explicit && (idle || side.held() > side.ring.size() / 4) {
+            side.publish();
+        }
+    }
+}
+
+impl<R: RingMemory> Receiver for TailReceiver<R> {
+    #[inline(always)]
+    fn receive<S: PacketSink>(
         &mut self,
         regions: &RegionMap,
         sink: &mut S,
@@ -96,80 +176,86 @@ impl<R: RingMemory> TailReceiver<R> {
     ) -> Result<usize, PeerFault> {
         let side = &mut self.side;
         let until = side.next.wrapping_add(side.ready(sink.room())?);
-        let resolve = |_, desc: &Desc| regions.span(desc.region, desc.offset, desc.length);
-        let next = take(&side.ring, side.next, until, resolve, sink, tally);
+        let resolve =
+            |_, desc: &Desc| regions.lookup(desc.region, desc.offset, desc.length).map(SpanMut::into_span);
+        let next = receive_burst(&side.ring, side.next, until, resolve, clear_next, sink, tally);
         let consumed = distance(next, side.next);
         side.next = next;
-        self.return_lot(consumed == 0);
+        self.return_batch(consumed == 0);
         Ok(usize::from(consumed))
     }
 
-    /// Descriptors that may be received; asks the slave's index only when those known of are fewer than `wanted`.
-    ///
-    /// # Errors
-    /// As [`TailReceiver::receive`].
     #[inline(always)]
-    pub fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+    fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault> {
         self.side.ready(wanted)
     }
 
-    /// As [`crate::head_side::HeadReceiver::piece`].
     #[inline(always)]
-    pub fn piece<'m>(&self, regions: &'m RegionMap, ahead: u16) -> (bool, Result<Span<'m>, DropReason>) {
-        let desc = self.side.ring.desc(self.side.next.wrapping_add(ahead));
-        (desc.has_next(), regions.span(desc.region, desc.offset, desc.length))
+    fn fetch(&self, count: usize) {
+        let side = &self.side;
+        for ahead in (0..side.known()).step_by(DESCS_A_LINE).take(count.div_ceil(DESCS_A_LINE)) {
+            side.ring.prefetch_to_read(side.next.wrapping_add(ahead));
+        }
     }
 
-    /// As [`crate::head_side::HeadReceiver::peek`].
+    #[inline(always)]
+    fn piece<'s>(&'s mut self, regions: &'s RegionMap, ahead: u16) -> Option<Result<Buffer<'s>, DropReason>> {
+        self.side.buffer(regions, ahead)
+    }
+
     #[inline]
-    pub fn peek(
-        &self,
+    fn peek(
+        &mut self,
         regions: &RegionMap,
         ahead: u16,
-        mut visit: impl FnMut(Desc),
+        mut visit: impl FnMut(Buffer<'_>),
     ) -> (u16, Result<(), DropReason>) {
         let side = &self.side;
+        if ahead >= side.known() {
+            return (0, Ok(()));
+        }
         let from = side.next.wrapping_add(ahead);
-        let (end, verdict) = gather(&side.ring, from, side.head, side.ring.desc(from), |_, desc| {
-            regions.span(desc.region, desc.offset, desc.length).map(|_| visit(*desc))
+        let first = side.ring.desc(from);
+        let (end, verdict) = walk_chain(&side.ring, from, side.head, first, |_, desc| {
+            let span = regions.lookup(desc.region, desc.offset, desc.length)?;
+            visit(Buffer { desc: *desc, span });
+            Ok(())
         });
+        if first.has_next() {
+            self.chained = self.chained.max(distance(end, side.next));
+        }
         (distance(end, from), verdict)
     }
 
-    /// Gives the slots of the next `slots` descriptors back to the slave. Never more than are ready.
-    pub fn release(&mut self, slots: u16) {
-        let ready = distance(self.side.head, self.side.next);
-        self.side.next = self.side.next.wrapping_add(slots.min(ready));
-        self.return_lot(false);
+    fn release(&mut self, slots: u16) {
+        let side = &mut self.side;
+        let slots = slots.min(side.known());
+        clear_next(&side.ring, side.next, side.next.wrapping_add(slots.min(self.chained)));
+        self.chained = self.chained.saturating_sub(slots);
+        side.next = side.next.wrapping_add(slots);
+        self.return_batch(false);
     }
 
-    /// Gives back what waits for it, unless that is left to the caller: the slave may be waiting for it.
     #[inline(always)]
-    pub fn flush(&mut self) {
-        self.return_lot(true);
+    fn flush(&mut self) {
+        self.return_batch(true);
     }
 
-    /// Slots that were received and not given back.
-    #[must_use]
-    pub fn held(&self) -> u16 {
-        distance(self.side.next, self.side.tail)
+    fn held(&self) -> u16 {
+        self.side.held()
     }
 
-    /// Index of the next descriptor to receive.
     #[inline(always)]
-    pub const fn position(&self) -> u16 {
+    fn position(&self) -> u16 {
         self.side.next
     }
 
-    /// Index of the first descriptor that was received and not given back.
     #[inline(always)]
-    pub const fn oldest(&self) -> u16 {
+    fn oldest(&self) -> u16 {
         self.side.tail
     }
 
-    /// Gives the first `slots` slots that were received back to the slave, or all where there are fewer, and returns how
-    /// many.
-    pub fn give_back(&mut self, slots: u16) -> u16 {
+    fn post(&mut self, slots: u16, _headroom: u16) -> u16 {
         let slots = slots.min(self.held());
         if slots > 0 {
             self.side.tail = self.side.tail.wrapping_add(slots);
@@ -177,15 +263,19 @@ impl<R: RingMemory> TailReceiver<R> {
         }
         slots
     }
+}
 
-    /// Publishes in lots: each store takes the tail's cache line from the slave, so not one a burst. An idle poll gives
-    /// all back, as the slave may be waiting for the last slot of the ring.
-    #[inline(always)]
-    fn return_lot(&mut self, idle: bool) {
-        let side = &mut self.side;
-        if !self.explicit && (idle || distance(side.next, side.tail) > side.ring.size() / 4) {
-            side.publish();
+/// Clears NEXT in the descriptors `from..until`, which were consumed and are not yet returned. Slaves in the field set it
+/// and never clear it: the next packet in such a slot would seem to go on (docs/protocol.md, section 4.6).
+#[inline(always)]
+fn clear_next<R: RingMemory>(ring: &R, from: u16, until: u16) {
+    let mut index = from;
+    while index != until {
+        let desc = ring.desc(index);
+        if desc.has_next() {
+            ring.set_flags(index, desc.flags - DescFlags::NEXT);
         }
+        index = index.wrapping_add(1);
     }
 }
 
@@ -193,20 +283,32 @@ impl<R: RingMemory> TailReceiver<R> {
 #[derive(Debug)]
 pub struct TailSender<R>(Tail<R>);
 
-struct Posted<'a, R> {
+struct PostedSlots<'a, R> {
     ring: &'a R,
     regions: &'a RegionMap,
 }
 
-impl<R: RingMemory> Outlet for Posted<'_, R> {
+impl<'a, R: RingMemory> SendSlots<'a> for PostedSlots<'a, R> {
+    const LOOKS_AHEAD: bool = true;
+
+    /// A slot's buffer is where the slave posted it.
+    type Place = ();
+
     #[inline(always)]
-    fn buffer(&self, index: u16) -> Result<Span<'_>, DropReason> {
+    fn bytes(&self, (): &mut (), index: u16, _len: usize) -> Result<SpanMut<'a>, NoBytes> {
         let desc = self.ring.desc(index);
-        self.regions.span(desc.region, desc.offset, desc.length)
+        Ok(self.regions.lookup(desc.region, desc.offset, desc.length)?)
     }
 
     #[inline(always)]
-    fn complete(&self, index: u16, flags: u16, length: usize) {
+    fn fetch(&self, (): &(), _index: u16, _len: usize) {}
+
+    fn give_up(&mut self, place: &mut (), from: u16, until: u16) -> u16 {
+        return_empty(self, place, from, until)
+    }
+
+    #[inline(always)]
+    fn complete(&mut self, (): &mut (), index: u16, flags: DescFlags, length: usize) {
         #[expect(clippy::cast_possible_truncation, reason = "a packet is below 2^16")]
         self.ring.complete_desc(index, flags, length as u32);
     }
@@ -219,19 +321,18 @@ impl<R: RingMemory> TailSender<R> {
         Self(Tail::new(ring))
     }
 
-    /// The ring itself.
+    /// The ring.
     #[inline(always)]
     pub const fn ring(&self) -> &R {
         &self.0.ring
     }
+}
 
-    /// Copies packets into posted buffers and publishes them, as many as fit; returns how many of `packets` are done
-    /// with, sent or dropped (see `tally`).
-    ///
-    /// # Errors
-    /// The slave moved `head` further than the ring is large, or back: the link must go.
+impl<R: RingMemory> Sender for TailSender<R> {
+    const MOVABLE: bool = false;
+
     #[inline(always)]
-    pub fn send<P: PacketSource + ?Sized>(
+    fn send<P: PacketSource + ?Sized>(
         &mut self,
         regions: &RegionMap,
         packets: &P,
@@ -240,49 +341,41 @@ impl<R: RingMemory> TailSender<R> {
         let side = &mut self.0;
         let wanted = if side.short { usize::MAX } else { packets.count() };
         let until = side.next.wrapping_add(side.ready(wanted)?);
-        let outlet = Posted { ring: &side.ring, regions };
-        let (next, done) = place(&outlet, side.next, until, side.ring.size(), packets, tally);
-        side.next = next;
+        let mut slots = PostedSlots { ring: &side.ring, regions };
+        let mut at = At { index: side.next, place: () };
+        let room = Room { until, size: side.ring.size() };
+        let done = send_burst(&mut slots, &mut at, room, packets.packets(), tally);
+        side.next = at.index;
         side.publish();
         side.short = done < packets.count();
         Ok(done)
     }
 
-    /// Buffers that may be filled; asks the slave's index only when those known of are fewer than `wanted`.
-    ///
-    /// # Errors
-    /// As [`TailSender::send`].
     #[inline(always)]
-    pub fn free(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+    fn free(&mut self, wanted: usize) -> Result<u16, PeerFault> {
         self.0.ready(wanted)
     }
 
-    /// The snapshot of the `ahead`-th posted buffer, to be filled in place, checked. `ahead` is below
-    /// [`TailSender::free`].
-    ///
-    /// # Errors
-    /// What the slave posted lies outside its regions.
-    pub fn buffer(&self, regions: &RegionMap, ahead: u16) -> Result<Desc, DropReason> {
-        let desc = self.0.ring.desc(self.0.next.wrapping_add(ahead));
-        regions.span(desc.region, desc.offset, desc.length).map(|_| desc)
+    #[inline(always)]
+    fn buffer<'s>(
+        &'s mut self,
+        regions: &'s RegionMap,
+        ahead: u16,
+    ) -> Option<Result<Buffer<'s>, DropReason>> {
+        self.0.buffer(regions, ahead)
     }
 
-    /// Writes down the `ahead`-th posted buffer as filled with `length` bytes, at most what it holds; published by
-    /// [`TailSender::commit`].
-    pub fn complete(&mut self, ahead: u16, flags: u16, length: u32) {
+    fn complete(&mut self, ahead: u16, flags: DescFlags, _start: u32, length: u32) {
         self.0.ring.complete_desc(self.0.next.wrapping_add(ahead), flags, length);
     }
 
-    /// Index of the first posted buffer that is free.
     #[inline(always)]
-    pub const fn position(&self) -> u16 {
+    fn position(&self) -> u16 {
         self.0.next
     }
 
-    /// Publishes the first `slots` filled buffers. Never more than are posted.
-    pub fn commit(&mut self, slots: u16) {
-        let ready = distance(self.0.head, self.0.next);
-        self.0.next = self.0.next.wrapping_add(slots.min(ready));
+    fn commit(&mut self, slots: u16) {
+        self.0.next = self.0.next.wrapping_add(slots.min(self.0.known()));
         self.0.publish();
     }
 }

@@ -1,11 +1,11 @@
-//! What the benches of rings share: both ends of one ring, fed from bursts as an application feeds them.
+//! Shared by the benches of rings: both ends of one ring, with bursts as an application uses them.
 #![allow(dead_code, reason = "each bench uses its share of it")]
 
 use memif_pmd::Burst;
 use memif_ring::burst::Tally;
+use memif_ring::end::{Receiver, Sender};
 use memif_ring::head_side::{HeadReceiver, HeadSender};
-use memif_ring::mock::{MockRegion, Places};
-use memif_ring::shm::Ring;
+use memif_ring::mock::{HeapTable, MockRegion, MockRing};
 use memif_ring::tail_side::{TailReceiver, TailSender};
 
 /// Descriptors of the rings, as log2: the default of an interface.
@@ -34,38 +34,42 @@ impl Direction {
     }
 }
 
-enum Ends {
-    S2M(HeadSender<Ring, Places>, TailReceiver<Ring>),
-    M2S(TailSender<Ring>, HeadReceiver<Ring, Places>),
+enum Ends<'a> {
+    S2M(HeadSender<MockRing<'a>, HeapTable>, TailReceiver<MockRing<'a>>),
+    M2S(TailSender<MockRing<'a>>, HeadReceiver<MockRing<'a>, HeapTable>),
 }
 
-/// One ring with both ends, a burst to send over and over, and one to receive into.
-pub(crate) struct Line {
-    ends: Ends,
+/// Memory for a [`Line`].
+pub(crate) fn memory() -> MockRegion {
+    MockRegion::new(LOG2_SIZE, STRIDE, CAPACITY)
+}
+
+/// One ring with both ends, a burst that is sent repeatedly, and one to receive into.
+pub(crate) struct Line<'a> {
+    ends: Ends<'a>,
     out: Burst,
     inbox: Burst,
     tally: Tally,
-    memory: MockRegion,
+    memory: &'a MockRegion,
 }
 
-impl Line {
+impl<'a> Line<'a> {
     /// Bursts of `burst` packets of `size` bytes.
-    pub(crate) fn new(direction: Direction, size: usize, burst: usize) -> Self {
-        let memory = MockRegion::new(LOG2_SIZE, STRIDE, CAPACITY);
+    pub(crate) fn new(memory: &'a MockRegion, direction: Direction, size: usize, burst: usize) -> Self {
         let ends = match direction {
             Direction::S2M => {
                 Ends::S2M(HeadSender::new(memory.ring(), memory.buffers()), TailReceiver::new(memory.ring()))
             }
             Direction::M2S => {
                 let mut receiver = HeadReceiver::new(memory.ring(), memory.buffers());
-                receiver.post();
+                receiver.flush();
                 Ends::M2S(TailSender::new(memory.ring()), receiver)
             }
         };
         Self { ends, out: filled(size, burst), inbox: empty(burst), tally: Tally::default(), memory }
     }
 
-    /// Sends the burst once; returns how many packets went.
+    /// Sends the burst once. Returns the number of packets sent.
     #[inline(always)]
     pub(crate) fn send(&mut self) -> usize {
         let (regions, tally) = (self.memory.regions(), &mut self.tally);
@@ -76,7 +80,7 @@ impl Line {
         .unwrap_or_default()
     }
 
-    /// Receives a burst; returns how many packets came.
+    /// Receives a burst. Returns the number of packets received.
     #[inline(always)]
     pub(crate) fn receive(&mut self) -> usize {
         let (regions, tally) = (self.memory.regions(), &mut self.tally);
@@ -95,7 +99,7 @@ pub(crate) fn filled(size: usize, count: usize) -> Burst {
     let mut burst = Burst::new(count).expect("memory for a burst");
     for number in 0..count {
         let byte = u8::try_from(number % 251).unwrap_or_default();
-        assert!(burst.push(&vec![byte; size]), "{count} packets of {size} bytes fit a burst");
+        burst.push(&vec![byte; size]).expect("it fits the burst");
     }
     burst
 }

@@ -24,9 +24,12 @@
  * Errors. Functions that return int give MEMIF_ERR_SUCCESS (0) or another value of memif_err_t, which is positive. A
  * handle that is NULL, was deleted, or never came from this library gives MEMIF_ERR_NOCONN; a required pointer that is
  * NULL, or a call before memif_init(), MEMIF_ERR_INVAL_ARG. Output counters are set also when an error is returned.
+ *
+ * Log. With the environment variable MEMIF_LOG set to error, warn, info, debug or trace before memif_init(), the library
+ * writes to standard error what peers do wrong and what the system refuses; without it, nothing. No secret is in it.
  */
-#ifndef LIBMEMIF_H
-#define LIBMEMIF_H
+#ifndef _LIBMEMIF_H_
+#define _LIBMEMIF_H_
 
 /** Version of this interface. */
 #define LIBMEMIF_VERSION "1.0"
@@ -287,7 +290,7 @@ int memif_set_rx_mode (memif_conn_handle_t conn, memif_rx_mode_t rx_mode, uint16
  * it.
  *
  * @param qid index of the receive queue
- * @param fd  set to the descriptor, valid until the link goes down
+ * @param fd  set to the descriptor, valid until the link goes down; to -1 with an error
  * @return MEMIF_ERR_NOCONN; MEMIF_ERR_QID; MEMIF_ERR_DISCONNECTED; MEMIF_ERR_INVAL_ARG: fd is NULL
  */
 int memif_get_queue_efd (memif_conn_handle_t conn, uint16_t qid, int *fd) MEMIF_V1_SYMBOL (get_queue_efd);
@@ -368,4 +371,4 @@ int memif_rx_burst (memif_conn_handle_t conn, uint16_t qid, memif_buffer_t *bufs
 }
 #endif
 
-#endif /* LIBMEMIF_H */
+#endif /* _LIBMEMIF_H_ */

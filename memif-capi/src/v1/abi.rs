@@ -4,6 +4,8 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
+use crate::abi as v4;
+
 /// `memif_control_fd_update_t`.
 pub type ControlFdUpdate = unsafe extern "C" fn(c_int, u8) -> c_int;
 
@@ -65,4 +67,18 @@ pub struct Details {
     pub rx_queues: *mut QueueDetails,
     pub tx_queues: *mut QueueDetails,
     pub link_up_down: u8,
+}
+
+impl From<v4::QueueDetails> for QueueDetails {
+    fn from(queue: v4::QueueDetails) -> Self {
+        Self {
+            // C asks for at most 255
+            qid: u8::try_from(queue.qid).unwrap_or(u8::MAX),
+            ring_size: queue.ring_size,
+            flags: queue.flags,
+            head: queue.head,
+            tail: queue.tail,
+            buffer_size: queue.buffer_size,
+        }
+    }
 }

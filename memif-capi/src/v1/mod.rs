@@ -1,37 +1,37 @@
 //! The exported functions of libmemif 1.0, as `memif_v1_*`; its header says what they do.
 //!
 //! What 4.0 calls a socket, a control plane with its interfaces, there is one of in 1.0, between `memif_init` and
-//! `memif_cleanup`; packets are whole (`packets`). All else is as in [4.0](crate::v4).
+//! `memif_cleanup`; packets are whole (`packets.rs`). All else is as in [4.0](crate::v4), pointers of C included.
 //!
 //! # Safety
-//! For all of them: a pointer that is not NULL points to what the header says, for as long as the call, and an array has
-//! as many elements as the count next to it. Handles may be anything.
-#![allow(unsafe_code)] // exported to C, which passes pointers
+//! As for the functions of [4.0](crate::v4) that are `unsafe`; a `char *` is NULL or points to a text with a NUL.
+#![allow(unsafe_code)] // exported to C, which passes arrays, texts and functions
 #![allow(clippy::missing_safety_doc, reason = "said once for all of them above")]
 
 pub mod abi;
-mod details;
-pub(crate) mod packets;
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libc::ssize_t;
-use memif_pmd::DEFAULT_SOCKET;
+use memif_pmd::{DEFAULT_SOCKET, RxQueue, TxQueue};
 
-use self::abi::{Buffer, ConnArgs, ControlFdUpdate, Details};
+use self::abi::{Buffer, ConnArgs, ControlFdUpdate, Details, QueueDetails};
 use crate::abi::{ConnectionUpdate, Handle, OnInterrupt};
 use crate::callback::{Callbacks, CallerLoop, Context};
-use crate::code::{Code, Outcome, text_v1};
-use crate::conn::{self, Conn, Wish};
-use crate::data::{self, Moved};
-use crate::raw::{Allocator, as_char, read, slice_mut, text, write};
-use crate::socket::{Socket, cancel_poll, lock};
+use crate::calls;
+use crate::cell::{Linked, Traits};
+use crate::code::{Code, Moved, text_v1};
+use crate::conn::{self, Held, Wish, rx};
+use crate::details::Packed;
+use crate::face::{Face, call};
+use crate::memory::{Allocator, as_char, c_text, text};
+use crate::socket::{Socket, cancel_poll};
 
 /// How long slaves wait between attempts.
 const RECONNECT: Duration = Duration::from_secs(2);
@@ -40,54 +40,139 @@ const RECONNECT: Duration = Duration::from_secs(2);
 /// [`crate::handle`].
 static SOCKET: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 /// The program's name, for interfaces that have no other.
-static APP_NAME: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-/// What a program is called that gives no name, and how long a name may be.
-const DEFAULT_APP_NAME: &CStr = c"libmemif-app";
+static APP_NAME: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+/// The application's name of a program that gives none, and how long a name may be.
+const DEFAULT_APP_NAME: &[u8] = b"libmemif-app";
 const MAX_APP_NAME_LEN: usize = 31;
 
-/// As in 4.0: what a call comes to, as a code of 1.0.
-#[inline(always)]
-fn call(body: impl FnOnce() -> Outcome) -> c_int {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => Code::Success.v1(),
-        Ok(Err(code)) => code.v1(),
-        Err(_) => Code::Syscall.v1(),
+/// libmemif 1.0.
+pub(crate) enum V1 {}
+
+impl Face for V1 {
+    type ConnArgs = ConnArgs;
+    type Buffer = Buffer;
+    type Details = Details;
+    type QueueDetails = QueueDetails;
+    const DESCRIBES_REGIONS: bool = false;
+
+    fn number(code: Code) -> c_int {
+        code.v1()
     }
+
+    fn wish(args: &ConnArgs) -> Result<(Arc<Socket>, Wish), Code> {
+        let socket = socket()?;
+        // SAFETY: the caller of memif_create's: the field is NULL, or points to a text with a NUL that does not change.
+        let path = unsafe { c_text(args.socket_filename) };
+        let path = path.filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_SOCKET.into());
+        let app_name = match text(&args.instance_name) {
+            [] => app_name().clone(),
+            name => name.to_vec(),
+        };
+        let wish = Wish {
+            path: String::from_utf8(path).map_err(|_| Code::InvalArg)?,
+            app_name,
+            name: args.interface_name,
+            secret: args.secret,
+            id: args.interface_id,
+            is_master: args.is_master != 0,
+            mode: args.mode,
+            s2m_rings: args.num_s2m_rings,
+            m2s_rings: args.num_m2s_rings,
+            log2_ring_size: args.log2_ring_size,
+            buffer_size: args.buffer_size,
+            posts_itself: true,
+            allocator: Allocator::default(),
+        };
+        Ok((socket, wish))
+    }
+
+    fn details(packed: Packed<QueueDetails>) -> Details {
+        Details {
+            if_name: packed.if_name,
+            inst_name: packed.inst_name,
+            remote_if_name: packed.remote_if_name,
+            remote_inst_name: packed.remote_inst_name,
+            id: packed.id,
+            secret: packed.secret,
+            role: packed.role,
+            mode: packed.mode,
+            socket_filename: packed.socket,
+            rx_queues_num: packed.rx_queues_num,
+            tx_queues_num: packed.tx_queues_num,
+            rx_queues: packed.rx_queues,
+            tx_queues: packed.tx_queues,
+            link_up_down: packed.link_up_down,
+        }
+    }
+
+    fn alloc_room(_: &Traits, count: u16, _: u16) -> usize {
+        count.into()
+    }
+
+    #[inline(always)]
+    fn allocate(
+        mut cell: Held<TxQueue>,
+        bufs: &mut [MaybeUninit<Buffer>],
+        (_, size): (u16, u16),
+    ) -> Result<Moved, Code> {
+        let Linked { queue, packets, .. } = cell.linked()?;
+        let done = packets.allocate(queue, bufs, size.into());
+        cell.in_use = cell.packets.len();
+        Ok(moved(done, bufs.len(), Code::NobufRing))
+    }
+
+    #[inline(always)]
+    fn send(mut cell: Held<TxQueue>, bufs: &[Buffer]) -> Result<Moved, Code> {
+        let Linked { queue, packets, .. } = cell.linked()?;
+        let done = packets.send(queue, bufs);
+        cell.in_use = cell.packets.len();
+        Ok(moved(done, bufs.len(), Code::InvalArg))
+    }
+
+    #[inline(always)]
+    fn receive(mut cell: Held<RxQueue>, bufs: &mut [MaybeUninit<Buffer>]) -> Result<Moved, Code> {
+        let Linked { queue, packets, .. } = cell.linked()?;
+        let (done, more) = packets.receive(queue, bufs);
+        if !more {
+            queue.raw().settle_event();
+        }
+        cell.in_use = cell.packets.len();
+        let done = u16::try_from(done).unwrap_or(u16::MAX);
+        Ok((done, if more { Err(Code::Nobuf) } else { Ok(()) }))
+    }
+}
+
+/// How many of `wanted` packets a call moved, with the code for fewer.
+fn moved(count: usize, wanted: usize, fewer: Code) -> Moved {
+    let outcome = if count == wanted { Ok(()) } else { Err(fewer) };
+    (u16::try_from(count).unwrap_or(u16::MAX), outcome)
 }
 
 /// The socket, between `memif_init` and `memif_cleanup`.
 fn socket() -> Result<Arc<Socket>, Code> {
-    // Acquire: pairs with the Release in `memif_v1_init`
+    // Acquire: pairs with the Release in `init`
     Socket::find(SOCKET.load(Ordering::Acquire))
 }
 
-/// The text at `pointer`, or `default` for NULL.
-///
-/// # Safety
-/// A `pointer` that is not NULL points to a text with a NUL at its end.
-unsafe fn c_text(pointer: *const c_char, default: &CStr) -> Vec<u8> {
-    if pointer.is_null() {
-        return default.to_bytes().to_vec();
-    }
-    // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(pointer) }.to_bytes().to_vec()
+fn app_name() -> std::sync::MutexGuard<'static, Vec<u8>> {
+    APP_NAME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// `memif_init`
 #[unsafe(export_name = "memif_v1_init")]
-pub unsafe extern "C" fn init(update: Option<ControlFdUpdate>, app_name: *mut c_char) -> c_int {
-    call(|| {
+pub unsafe extern "C" fn init(update: Option<ControlFdUpdate>, name: *mut c_char) -> c_int {
+    call::<V1>(|| {
         if socket().is_ok() {
             return Err(Code::Already);
         }
-        // SAFETY: the caller's promise.
-        let name = unsafe { c_text(app_name, DEFAULT_APP_NAME) };
+        // SAFETY: the caller's: `name` is NULL, or points to a text with a NUL that does not change during the call.
+        let name = unsafe { c_text(name) }.unwrap_or_else(|| DEFAULT_APP_NAME.into());
         if name.len() > MAX_APP_NAME_LEN {
             return Err(Code::InvalArg);
         }
-        *lock(&APP_NAME) = name;
-        let made = Socket::create(None, |_, failed| update.map(|update| CallerLoop::v1(update, failed)))?;
-        made.set_reconnect(RECONNECT);
+        *app_name() = name;
+        let made = Socket::create(None, |_| update.map(CallerLoop::v1))?;
+        conn::set_reconnect(&made, RECONNECT);
         SOCKET.store(made.handle(), Ordering::Release);
         Ok(())
     })
@@ -96,7 +181,7 @@ pub unsafe extern "C" fn init(update: Option<ControlFdUpdate>, app_name: *mut c_
 /// `memif_cleanup`
 #[unsafe(export_name = "memif_v1_cleanup")]
 pub extern "C" fn cleanup() -> c_int {
-    call(|| {
+    call::<V1>(|| {
         let Ok(socket) = socket() else { return Ok(()) };
         for id in socket.conns() {
             conn::delete(id);
@@ -109,98 +194,52 @@ pub extern "C" fn cleanup() -> c_int {
 /// `memif_create`
 #[unsafe(export_name = "memif_v1_create")]
 pub unsafe extern "C" fn create(
-    conn: *mut Handle,
-    args: *mut ConnArgs,
+    conn: Option<&Cell<Handle>>,
+    args: Option<&ConnArgs>,
     on_connect: Option<ConnectionUpdate>,
     on_disconnect: Option<ConnectionUpdate>,
     on_interrupt: Option<OnInterrupt>,
     private_ctx: *mut c_void,
 ) -> c_int {
-    call(|| {
-        // SAFETY: the caller's promise.
-        let (taken, args) = unsafe { (read(conn)?, read(args)?) };
-        if !taken.is_null() {
-            return Err(Code::Conn);
-        }
-        let socket = socket()?;
-        // SAFETY: the caller's promise.
-        let path = unsafe { c_text(args.socket_filename, c"") };
-        let path = if path.is_empty() { DEFAULT_SOCKET.into() } else { path };
-        let app_name = match text(&args.instance_name) {
-            [] => lock(&APP_NAME).clone(),
-            name => name.to_vec(),
-        };
-        let wish = Wish {
-            path: String::from_utf8(path).map_err(|_| Code::InvalArg)?,
-            app_name: &app_name,
-            name: text(&args.interface_name),
-            secret: args.secret,
-            id: args.interface_id,
-            is_master: args.is_master != 0,
-            mode: args.mode,
-            s2m_rings: args.num_s2m_rings,
-            m2s_rings: args.num_m2s_rings,
-            log2_ring_size: args.log2_ring_size,
-            buffer_size: args.buffer_size,
-            posts_itself: true,
-        };
-        let callbacks = Callbacks { on_connect, on_disconnect, on_interrupt, context: Context(private_ctx) };
-        let made = Conn::create(&socket, &wish, Allocator { alloc: None, free: None }, callbacks)?;
-        // SAFETY: the caller's promise.
-        unsafe { write(conn, made.handle()) }
-    })
+    let context = Context(private_ctx);
+    calls::create::<V1>(conn, args, Callbacks { on_connect, on_disconnect, on_interrupt, context })
 }
 
 /// `memif_delete`
 #[unsafe(export_name = "memif_v1_delete")]
-pub unsafe extern "C" fn delete(conn: *mut Handle) -> c_int {
-    call(|| {
-        // SAFETY: the caller's promise.
-        let handle = unsafe { read(conn) }?;
-        Conn::find(handle)?.delete()?;
-        // SAFETY: the caller's promise.
-        unsafe { write(conn, ptr::null_mut()) }
-    })
+pub extern "C" fn delete(conn: Option<&Cell<Handle>>) -> c_int {
+    calls::delete::<V1>(conn)
 }
 
-/// `memif_control_fd_handler`
+/// `memif_control_fd_handler`. What interrupt functions return is ignored, as in libmemif 1.0.
 #[unsafe(export_name = "memif_v1_control_fd_handler")]
 pub extern "C" fn control_fd_handler(fd: c_int, _events: u8) -> c_int {
-    call(|| {
-        socket()?.handle_fd(fd);
-        Ok(())
-    })
+    call::<V1>(|| socket()?.handle_fd(fd).map(drop))
 }
 
-/// `memif_poll_event`
+/// `memif_poll_event`. What interrupt functions return is ignored, as in libmemif 1.0.
 #[unsafe(export_name = "memif_v1_poll_event")]
 pub extern "C" fn poll_event(timeout: c_int) -> c_int {
-    call(|| socket()?.poll(timeout))
+    call::<V1>(|| socket()?.poll(timeout).map(drop))
 }
 
 /// `memif_cancel_poll_event`: safe in a signal handler.
 #[unsafe(export_name = "memif_v1_cancel_poll_event")]
 pub extern "C" fn cancel_poll_event() -> c_int {
-    call(|| cancel_poll(SOCKET.load(Ordering::Acquire)))
+    // Acquire: pairs with the Release in `init`
+    call::<V1>(|| cancel_poll(SOCKET.load(Ordering::Acquire)))
 }
 
 /// `memif_set_rx_mode`
 #[unsafe(export_name = "memif_v1_set_rx_mode")]
 pub extern "C" fn set_rx_mode(conn: Handle, rx_mode: c_int, qid: u16) -> c_int {
-    call(|| Conn::find(conn)?.set_rx_mode(rx_mode, qid))
+    calls::set_rx_mode::<V1>(conn, rx_mode, qid)
 }
 
 /// `memif_get_queue_efd`
 #[unsafe(export_name = "memif_v1_get_queue_efd")]
-pub unsafe extern "C" fn get_queue_efd(conn: Handle, qid: u16, fd: *mut c_int) -> c_int {
-    call(|| {
-        let conn = Conn::find(conn)?;
-        if fd.is_null() {
-            return Err(Code::InvalArg);
-        }
-        // SAFETY: the caller's promise.
-        unsafe { write(fd, conn.queue_efd(qid)?) }
-    })
+pub extern "C" fn get_queue_efd(conn: Handle, qid: u16, fd: Option<&Cell<c_int>>) -> c_int {
+    calls::get_queue_efd::<V1>(conn, qid, fd)
 }
 
 /// `memif_strerror`
@@ -213,54 +252,12 @@ pub extern "C" fn strerror(err_code: c_int) -> *mut c_char {
 #[unsafe(export_name = "memif_v1_get_details")]
 pub unsafe extern "C" fn get_details(
     conn: Handle,
-    md: *mut Details,
+    md: Option<&mut MaybeUninit<Details>>,
     buf: *mut c_char,
     buflen: ssize_t,
 ) -> c_int {
-    call(|| {
-        let conn = Conn::find(conn)?;
-        let len = usize::try_from(buflen).map_err(|_| Code::InvalArg)?;
-        if md.is_null() {
-            return Err(Code::InvalArg);
-        }
-        // SAFETY: the caller's promise; char and u8 are alike.
-        let buffer = unsafe { slice_mut(buf.cast::<u8>(), len) }?;
-        let (details, fits) = details::pack(&conn, buffer)?;
-        // SAFETY: the caller's promise.
-        unsafe { write(md, details) }?;
-        if fits { Ok(()) } else { Err(Code::NobufDet) }
-    })
-}
-
-/// Runs a data call on an array of C: says at `out` how many packets it moved, also when that is none.
-///
-/// # Safety
-/// As said for all functions above; `count` is how many elements the array has.
-#[inline(always)]
-unsafe fn burst<T>(
-    out: *mut u16,
-    bufs: *mut Buffer,
-    count: u16,
-    exists: impl FnOnce() -> Outcome,
-    act: impl FnOnce(&mut [T]) -> Result<Moved, Code>,
-) -> c_int {
-    call(|| {
-        if out.is_null() || bufs.is_null() && count > 0 {
-            return exists().and(Err(Code::InvalArg));
-        }
-        // SAFETY: the caller's promise; `T` is a Buffer, or one that may not have been written to yet.
-        let moved = unsafe { slice_mut(bufs.cast::<T>(), count.into()) }.and_then(act);
-        let (moved, outcome) = moved.unwrap_or_else(|code| (0, Err(code)));
-        // SAFETY: the caller's promise.
-        unsafe { write(out, moved) }?;
-        outcome
-    })
-}
-
-/// How many of `wanted` packets a call moved, with the code for fewer.
-fn moved(count: usize, wanted: usize, fewer: Code) -> Moved {
-    let outcome = if count == wanted { Ok(()) } else { Err(fewer) };
-    (u16::try_from(count).unwrap_or(u16::MAX), outcome)
+    // SAFETY: the caller's: `buf` is NULL, or points to `buflen` bytes that may be written and that nobody else uses.
+    unsafe { calls::get_details::<V1>(conn, md, buf, buflen) }
 }
 
 /// `memif_buffer_alloc`
@@ -270,19 +267,11 @@ pub unsafe extern "C" fn buffer_alloc(
     qid: u16,
     bufs: *mut Buffer,
     count: u16,
-    count_out: *mut u16,
+    count_out: Option<&Cell<u16>>,
     size: u16,
 ) -> c_int {
-    let act = |bufs: &mut [MaybeUninit<Buffer>]| {
-        let mut cell = data::tx(conn, qid)?;
-        cell.link().ok_or(Code::Disconnected)?;
-        let (queue, packets) = cell.parts()?;
-        let done = packets.allocate(queue, bufs, size.into());
-        cell.in_use = cell.packets.len();
-        Ok(moved(done, bufs.len(), Code::NobufRing))
-    };
-    // SAFETY: the caller's promise.
-    unsafe { burst(count_out, bufs, count, || data::tx(conn, qid).map(drop), act) }
+    // SAFETY: the caller's: `bufs` is NULL, or points to `count` entries that may be written and that nobody else uses.
+    unsafe { calls::buffer_alloc::<V1>((conn, qid), (bufs, count, size), count_out) }
 }
 
 /// `memif_buffer_free`
@@ -292,18 +281,17 @@ pub unsafe extern "C" fn buffer_free(
     qid: u16,
     bufs: *mut Buffer,
     count: u16,
-    count_out: *mut u16,
+    count_out: Option<&Cell<u16>>,
 ) -> c_int {
-    let act = |bufs: &mut [Buffer]| {
-        let mut cell = data::rx(conn, qid)?;
-        cell.link().ok_or(Code::Disconnected)?;
-        let (queue, packets) = cell.parts()?;
+    let act = |mut cell: Held<RxQueue>, bufs: &mut [Buffer]| {
+        let Linked { queue, packets, .. } = cell.linked()?;
         let done = packets.release(queue, bufs);
         cell.in_use = cell.packets.len();
         Ok(moved(done, bufs.len(), Code::InvalArg))
     };
-    // SAFETY: the caller's promise.
-    unsafe { burst(count_out, bufs, count, || data::rx(conn, qid).map(drop), act) }
+    let len = |_: &_| count.into();
+    // SAFETY: the caller's: `bufs` is NULL, or points to `count` buffers that nobody else uses.
+    unsafe { calls::burst::<V1, _, _>(count_out, || rx(conn, qid), (bufs, len), act) }
 }
 
 /// `memif_tx_burst`
@@ -313,18 +301,10 @@ pub unsafe extern "C" fn tx_burst(
     qid: u16,
     bufs: *mut Buffer,
     count: u16,
-    tx: *mut u16,
+    tx: Option<&Cell<u16>>,
 ) -> c_int {
-    let act = |bufs: &mut [Buffer]| {
-        let mut cell = data::tx(conn, qid)?;
-        cell.link().ok_or(Code::Disconnected)?;
-        let (queue, packets) = cell.parts()?;
-        let done = packets.send(queue, bufs);
-        cell.in_use = cell.packets.len();
-        Ok(moved(done, bufs.len(), Code::InvalArg))
-    };
-    // SAFETY: the caller's promise.
-    unsafe { burst(tx, bufs, count, || data::tx(conn, qid).map(drop), act) }
+    // SAFETY: the caller's: `bufs` is NULL, or points to `count` buffers that nobody else uses.
+    unsafe { calls::tx_burst::<V1>((conn, qid), (bufs, count), tx) }
 }
 
 /// `memif_rx_burst`
@@ -334,20 +314,8 @@ pub unsafe extern "C" fn rx_burst(
     qid: u16,
     bufs: *mut Buffer,
     count: u16,
-    rx: *mut u16,
+    rx: Option<&Cell<u16>>,
 ) -> c_int {
-    let act = |bufs: &mut [MaybeUninit<Buffer>]| {
-        let mut cell = data::rx(conn, qid)?;
-        cell.link().ok_or(Code::Disconnected)?;
-        let (queue, packets) = cell.parts()?;
-        let (done, more) = packets.receive(queue, bufs);
-        if !more {
-            queue.settle_event();
-        }
-        cell.in_use = cell.packets.len();
-        let done = u16::try_from(done).unwrap_or(u16::MAX);
-        Ok((done, if more { Err(Code::Nobuf) } else { Ok(()) }))
-    };
-    // SAFETY: the caller's promise.
-    unsafe { burst(rx, bufs, count, || data::rx(conn, qid).map(drop), act) }
+    // SAFETY: the caller's: `bufs` is NULL, or points to `count` entries that may be written and that nobody else uses.
+    unsafe { calls::rx_burst::<V1>((conn, qid), (bufs, count), rx) }
 }

@@ -7,7 +7,7 @@
 #include <time.h>
 
 /* How long anything may take that must happen. */
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 120000
 
 static inline int64_t
 now_ms (void)

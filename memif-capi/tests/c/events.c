@@ -201,9 +201,63 @@ signals_at_any_moment (void)
   close_end (&master);
 }
 
+static int returned_by_interrupt;
+
+static int
+on_interrupt_returns (memif_conn_handle_t conn, void *private_ctx, uint16_t qid)
+{
+  memif_buffer_t bufs[8];
+  uint16_t count = 0;
+  (void) private_ctx;
+  memif_rx_burst (conn, qid, bufs, 8, &count);
+  memif_refill_queue (conn, qid, count, 0);
+  return returned_by_interrupt;
+}
+
+static int
+on_link_returns (memif_conn_handle_t conn, void *private_ctx)
+{
+  on_connect (conn, private_ctx);
+  return 99;
+}
+
+/* As in the C library: what on_interrupt returns is what memif_poll_event returns; the other functions' is ignored. */
+static void
+interrupt_results_reach_the_poll (void)
+{
+  end_t master, slave;
+  memif_conn_args_t args;
+  char path[64];
+  memset (&master, 0, sizeof master);
+  memset (&slave, 0, sizeof slave);
+  memset (&args, 0, sizeof args);
+  fresh_path (path, sizeof path);
+  open_end (&slave, path, 0, NULL);
+  args.socket = master.socket = open_socket (path);
+  args.is_master = master.is_master = 1;
+  CHECK_OK (memif_create (&master.conn, &args, on_link_returns, on_link_returns, on_interrupt_returns, &master));
+  wait_up (&master, &slave);
+  int wanted[] = { 7, -1, MEMIF_ERR_NOBUF, 1000000 };
+  for (int i = 0; i < 4; i++)
+    {
+      returned_by_interrupt = wanted[i];
+      CHECK_EQ (send_packets (&slave, 0, 0, 1, 64), 1);
+      int err = MEMIF_ERR_SUCCESS;
+      for (int64_t over = now_ms () + PATIENCE_MS; err == MEMIF_ERR_SUCCESS;)
+	{
+	  CHECK (now_ms () < over);
+	  err = memif_poll_event (master.socket, 10);
+	}
+      CHECK_EQ (err, wanted[i]);
+      CHECK_OK (memif_poll_event (master.socket, 0));
+    }
+  close_link (&master, &slave);
+}
+
 static const check_case_t cases[] = {
   CASE (interrupts_both_ways),
   CASE (queue_eventfds),
+  CASE (interrupt_results_reach_the_poll),
   CASE (cancelled_by_thread_and_signal),
   CASE (signals_at_any_moment),
 };

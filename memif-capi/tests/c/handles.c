@@ -1,10 +1,10 @@
-/* libmemif 4.0: handles and arguments that are none. */
+/* libmemif 4.0: invalid handles and arguments. */
 #include "link.h"
 
 #define GARBAGE ((void *) (uintptr_t) 0xdeadbeefcafe)
 
 static void
-sockets_that_are_none (void)
+invalid_socket_handles_are_rejected (void)
 {
   memif_socket_handle_t socket = NULL, stale;
   struct itimerspec timer;
@@ -35,7 +35,7 @@ every_call (memif_conn_handle_t conn, uint16_t qid, int err)
 {
   memif_buffer_t buf, other;
   uint16_t count = 77;
-  int fd = -1;
+  int fd = 77;
   memset (&buf, 0, sizeof buf);
   memset (&other, 0, sizeof other);
   CHECK_EQ (memif_buffer_alloc (conn, qid, &buf, 1, &count, 0), err);
@@ -49,11 +49,12 @@ every_call (memif_conn_handle_t conn, uint16_t qid, int err)
   CHECK_EQ (memif_refill_queue (conn, qid, 1, 0), err);
   CHECK_EQ (memif_set_rx_mode (conn, MEMIF_RX_MODE_POLLING, qid), err);
   CHECK_EQ (memif_get_queue_efd (conn, qid, &fd), err);
+  CHECK_EQ (fd, -1);
   CHECK_EQ (memif_set_next_free_buffer (conn, qid, &buf), err);
 }
 
 static void
-connections_that_are_none (void)
+invalid_connection_handles_are_rejected (void)
 {
   end_t end;
   memset (&end, 0, sizeof end);
@@ -85,7 +86,7 @@ connections_that_are_none (void)
 }
 
 static void
-no_link_yet (void)
+calls_without_a_link_return_disconnected (void)
 {
   for (int is_master = 0; is_master < 2; is_master++)
     {
@@ -100,7 +101,7 @@ no_link_yet (void)
 }
 
 static void
-queues_that_are_none (void)
+invalid_queue_ids_are_rejected (void)
 {
   end_t master, slave;
   memset (&master, 0, sizeof master);
@@ -113,7 +114,7 @@ queues_that_are_none (void)
 }
 
 static void
-null_arguments_of_a_link (void)
+null_arguments_are_rejected (void)
 {
   end_t master, slave;
   memif_buffer_t buf;
@@ -145,11 +146,11 @@ null_arguments_of_a_link (void)
 }
 
 static const check_case_t cases[] = {
-  CASE (sockets_that_are_none),
-  CASE (connections_that_are_none),
-  CASE (no_link_yet),
-  CASE (queues_that_are_none),
-  CASE (null_arguments_of_a_link),
+  CASE (invalid_socket_handles_are_rejected),
+  CASE (invalid_connection_handles_are_rejected),
+  CASE (calls_without_a_link_return_disconnected),
+  CASE (invalid_queue_ids_are_rejected),
+  CASE (null_arguments_are_rejected),
 };
 
 CHECK_MAIN (cases)

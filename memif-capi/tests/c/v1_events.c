@@ -228,6 +228,55 @@ slave_comes_back (void)
   close_link (&master, &slave);
 }
 
+/* A slave that holds a packet of the link before is told of the next one's packets, and can read the old one meanwhile. */
+static void
+interrupts_come_while_an_old_packet_is_held (void)
+{
+  end_t master, slave;
+  memif_buffer_t held;
+  uint16_t count = 0, freed = 0;
+  char path[64];
+  memset (&master, 0, sizeof master);
+  memset (&slave, 0, sizeof slave);
+  fresh_path (path, sizeof path);
+  CHECK_OK (memif_init (NULL, NULL));
+  open_end (&master, path, 1, NULL);
+  open_end (&slave, path, 0, NULL);
+  WAIT_UNTIL (slave.connects == 1 && master.connects == 1);
+  for (int round = 0; round < 4; round++)
+    {
+      /* in a buffer of the ring, and in private memory */
+      size_t len = round < 2 ? 700 : 5000;
+      CHECK_EQ (send_packets (&master, 0, (uint32_t) round, 1, len), 1);
+      WAIT_UNTIL (slave.interrupts > 0);
+      CHECK_OK (memif_rx_burst (slave.conn, 0, &held, 1, &count));
+      CHECK_EQ (count, 1);
+      CHECK_OK (memif_delete (&master.conn));
+      WAIT_UNTIL (slave.disconnects == round + 1);
+      slave.interrupts = 0;
+      open_end (&master, path, 1, NULL);
+      WAIT_UNTIL (slave.connects == round + 2 && master.connects == round + 2);
+      /* once without looking at the packets of the second link either */
+      if (round == 1)
+	{
+	  CHECK_OK (memif_delete (&master.conn));
+	  WAIT_UNTIL (slave.disconnects == round + 2);
+	  slave.disconnects--;
+	  open_end (&master, path, 1, NULL);
+	  WAIT_UNTIL (slave.connects == round + 3 && master.connects == round + 3);
+	  slave.connects--;
+	  master.connects--;
+	}
+      check_pattern (held.data, len, (uint32_t) round, 0);
+      CHECK_EQ (send_packets (&master, 0, 77, 1, 300), 1);
+      WAIT_UNTIL (slave.interrupts > 0);
+      check_pattern (held.data, len, (uint32_t) round, 0);
+      CHECK_EQ (memif_buffer_free (slave.conn, 0, &held, 1, &freed), MEMIF_ERR_INVAL_ARG);
+      CHECK_EQ (receive_packets (&slave, 0, 77, 1, 300), 1);
+    }
+  close_link (&master, &slave);
+}
+
 static memif_conn_handle_t victim;
 static int deleted, victim_connects;
 
@@ -306,6 +355,7 @@ static const check_case_t cases[] = {
   CASE (cancelled_by_thread_and_signal),
   CASE (timeouts_are_milliseconds),
   CASE (slave_comes_back),
+  CASE (interrupts_come_while_an_old_packet_is_held),
   CASE (deleted_in_callbacks),
 };
 

@@ -1,13 +1,14 @@
 //! Two ends of a link, driven through the functions that are exported to C.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test uses its part")]
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use memif::abi::{Buffer, ConnArgs, Handle, SocketArgs};
+use memif::abi::{Buffer, ConnArgs, Details, Handle, SocketArgs};
 use memif::code::Code;
 use memif::v4::*;
 
@@ -20,6 +21,11 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(began.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}");
     }
+}
+
+/// A value as C points to it.
+pub fn at<T>(value: &mut T) -> Option<&Cell<T>> {
+    Some(Cell::from_mut(value))
 }
 
 /// What a connection was told, counted by its callbacks.
@@ -98,8 +104,8 @@ pub fn conn_args(socket: Handle, is_master: bool) -> ConnArgs {
 
 pub fn make_socket(args: &mut SocketArgs, context: *mut c_void) -> Handle {
     let mut socket = ptr::null_mut();
-    // SAFETY: both point to what they say.
-    assert_eq!(unsafe { memif_create_socket(&raw mut socket, args, context) }, OK);
+    // SAFETY: the functions in `args` have their types and outlive the socket.
+    assert_eq!(unsafe { memif_create_socket(at(&mut socket), Some(args), context) }, OK);
     assert!(!socket.is_null());
     socket
 }
@@ -107,22 +113,21 @@ pub fn make_socket(args: &mut SocketArgs, context: *mut c_void) -> Handle {
 pub fn make_conn(args: &mut ConnArgs, told: &Told) -> Handle {
     let mut conn = ptr::null_mut();
     let (up, down) = (Some(on_connect as _), Some(on_disconnect as _));
-    // SAFETY: both point to what they say.
-    let code = unsafe { memif_create(&raw mut conn, args, up, down, Some(on_interrupt), told.context()) };
+    // SAFETY: the functions get a Told that outlives the connection.
+    let code =
+        unsafe { memif_create(at(&mut conn), Some(args), up, down, Some(on_interrupt), told.context()) };
     assert_eq!(code, OK);
     assert!(!conn.is_null());
     conn
 }
 
 pub fn delete(conn: &mut Handle) {
-    // SAFETY: points to a handle.
-    assert_eq!(unsafe { memif_delete(conn) }, OK);
+    assert_eq!(memif_delete(at(conn)), OK);
     assert!(conn.is_null());
 }
 
 pub fn delete_socket(socket: &mut Handle) {
-    // SAFETY: points to a handle.
-    assert_eq!(unsafe { memif_delete_socket(socket) }, OK);
+    assert_eq!(memif_delete_socket(at(socket)), OK);
     assert!(socket.is_null());
 }
 
@@ -198,14 +203,14 @@ pub type Moved = (c_int, usize);
 pub fn rx(conn: Handle, bufs: &mut [Buffer]) -> Moved {
     let mut count = 0;
     // SAFETY: the array has as many elements as the call is told.
-    let code = unsafe { memif_rx_burst(conn, 0, bufs.as_mut_ptr(), len(bufs), &raw mut count) };
+    let code = unsafe { memif_rx_burst(conn, 0, bufs.as_mut_ptr(), len(bufs), at(&mut count)) };
     (code, count.into())
 }
 
 pub fn tx(conn: Handle, bufs: &mut [Buffer]) -> Moved {
     let mut count = 0;
     // SAFETY: as above.
-    let code = unsafe { memif_tx_burst(conn, 0, bufs.as_mut_ptr(), len(bufs), &raw mut count) };
+    let code = unsafe { memif_tx_burst(conn, 0, bufs.as_mut_ptr(), len(bufs), at(&mut count)) };
     (code, count.into())
 }
 
@@ -214,7 +219,7 @@ pub fn alloc(conn: Handle, bufs: &mut [Buffer], count: u16, size: u16) -> Moved 
     assert!(bufs.len() >= usize::from(count));
     let mut out = 0;
     // SAFETY: there are more entries than the header asks for.
-    let code = unsafe { memif_buffer_alloc(conn, 0, bufs.as_mut_ptr(), count, &raw mut out, size) };
+    let code = unsafe { memif_buffer_alloc(conn, 0, bufs.as_mut_ptr(), count, at(&mut out), size) };
     (code, out.into())
 }
 
@@ -243,6 +248,16 @@ pub fn send(conn: Handle, packet: &[u8]) {
     assert_eq!(alloc(conn, &mut bufs, 1, u16::try_from(packet.len()).unwrap()), (OK, 1));
     fill(&bufs[0], packet);
     assert_eq!(tx(conn, &mut bufs), (OK, 1));
+}
+
+/// Calls `memif_get_details` with `text` as its buffer.
+pub fn details(conn: Handle, text: &mut [u8]) -> (c_int, Details) {
+    let mut details = MaybeUninit::zeroed();
+    let len = text.len().try_into().unwrap();
+    // SAFETY: `text` has as many bytes as the call is told.
+    let code = unsafe { memif_get_details(conn, Some(&mut details), text.as_mut_ptr().cast(), len) };
+    // SAFETY: all zero are details without anything, and the call has written others or nothing.
+    (code, unsafe { details.assume_init() })
 }
 
 pub fn code(code: Code) -> c_int {

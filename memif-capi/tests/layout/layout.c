@@ -1,6 +1,6 @@
-/* The compiler checks sizes, offsets and numbers of a header against the table that LAYOUT names; the program prints
-   them, and looks at what offsetof cannot. */
-#include <libmemif.h>
+/* The compiler checks sizes, offsets and numbers of HEADER against the table that LAYOUT names; the program prints them,
+   and looks at what offsetof cannot. */
+#include HEADER
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,18 @@
-use super::*;
+#![allow(unsafe_code)] // fork
+
+use std::ffi::c_int;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use super::poll::INLINE_FDS;
+use super::*;
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
@@ -10,8 +23,7 @@ fn dup(event: &EventFd) -> OwnedFd {
 
 /// What a hostile peer does: takes the shared non-blocking mode away.
 fn make_blocking(event: &EventFd) {
-    // SAFETY: F_SETFL takes an integer, no pointer.
-    check(unsafe { libc::fcntl(event.file.as_raw_fd(), libc::F_SETFL, 0) }).unwrap();
+    fcntl_setfl(event, OFlags::empty()).unwrap();
 }
 
 #[test]
@@ -38,7 +50,7 @@ fn a_peers_eventfd_is_the_same_counter() {
 #[test]
 fn a_full_counter_is_a_success() {
     let event = EventFd::new().unwrap();
-    (&event.file).write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+    rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
     event.signal().unwrap();
     event.signal().unwrap();
     assert_eq!(event.drain().unwrap(), Some(u64::MAX - 1));
@@ -55,16 +67,6 @@ fn draining_does_not_wait_even_if_the_peer_made_it_blocking() {
 }
 
 #[test]
-fn old_kernels_are_read_after_a_look() {
-    let event = EventFd::new().unwrap();
-    let mut count = [0; 8];
-    assert_eq!(event.read_if_ready(&mut count).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    event.signal().unwrap();
-    assert_eq!(event.read_if_ready(&mut count).unwrap(), 8);
-    assert_eq!(u64::from_ne_bytes(count), 1);
-}
-
-#[test]
 fn what_is_no_eventfd_is_refused() {
     let (reader, writer) = io::pipe().unwrap();
     let hostile: [OwnedFd; 6] = [
@@ -72,11 +74,11 @@ fn what_is_no_eventfd_is_refused() {
         writer.into(),
         File::open("/").unwrap().into(),
         File::open("/dev/zero").unwrap().into(),
-        TimerFd::new().unwrap().file.into(),
-        Epoll::new().unwrap().fd,
+        TimerFd::new().unwrap().into(),
+        Epoll::new().unwrap().into(),
     ];
     for fd in hostile {
-        assert!(matches!(EventFd::from_peer(fd), Err(EventError::NotAnEventFd { .. })));
+        assert!(matches!(EventFd::from_peer(fd), Err((_, EventError::NotAnEventFd { .. }))));
     }
 }
 
@@ -85,24 +87,23 @@ fn a_file_named_like_an_eventfd_is_refused() {
     let dir = tempfile::TempDir::new().unwrap();
     let path = dir.path().join("anon_inode:[eventfd]");
     let file = File::create(&path).unwrap();
-    assert!(matches!(EventFd::from_peer(file.into()), Err(EventError::NotAnEventFd { .. })));
+    assert!(matches!(EventFd::from_peer(file.into()), Err((_, EventError::NotAnEventFd { .. }))));
 }
 
 #[test]
 fn semaphores_are_told_from_counters() {
     let made = |count, flags| {
-        // SAFETY: eventfd takes no pointer, and makes a descriptor or returns -1.
-        let fd = unsafe { owned(libc::eventfd(0, flags)) }.unwrap();
-        File::from(fd.try_clone().unwrap()).write_all(&u64::to_ne_bytes(count)).unwrap();
+        let fd = eventfd(0, flags).unwrap();
+        rustix::io::write(&fd, &u64::to_ne_bytes(count)).unwrap();
         EventFd::from_peer(fd).unwrap()
     };
     // blocking ones too: nothing here may wait
-    for flags in [0, libc::EFD_NONBLOCK] {
+    for flags in [EventfdFlags::empty(), EventfdFlags::NONBLOCK] {
         for count in [0, 1, 2, u64::MAX - 1] {
             let counter = made(count, flags);
             assert!(counter.empties_at_once().unwrap());
             assert_eq!(counter.drain().unwrap(), None);
-            assert!(!made(count, flags | libc::EFD_SEMAPHORE).empties_at_once().unwrap());
+            assert!(!made(count, flags | EventfdFlags::SEMAPHORE).empties_at_once().unwrap());
         }
     }
 }
@@ -237,49 +238,38 @@ fn polling_few_and_many() {
 }
 
 #[test]
-fn timeouts_are_rounded_up_and_capped() {
-    assert_eq!(milliseconds(None), -1);
-    assert_eq!(milliseconds(NOW), 0);
-    assert_eq!(milliseconds(Some(Duration::from_nanos(1))), 1);
-    assert_eq!(milliseconds(Some(Duration::from_micros(1001))), 2);
-    assert_eq!(milliseconds(Some(Duration::MAX)), c_int::MAX);
-}
-
-#[test]
-fn ringing_never_waits_even_for_a_full_counter_in_blocking_mode() {
+fn notifying_never_waits_even_for_a_full_counter_in_blocking_mode() {
     let event = EventFd::new().unwrap();
-    event.ring().unwrap();
-    event.ring().unwrap();
+    event.notify().unwrap();
+    event.notify().unwrap();
     assert_eq!(event.drain().unwrap(), Some(2));
     make_blocking(&event);
-    (&event.file).write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+    rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
     for _ in 0..100 {
-        event.ring().unwrap();
+        event.notify().unwrap();
     }
     assert!(event.drain().unwrap() >= Some(u64::MAX - 1));
-    event.ring().unwrap();
+    event.notify().unwrap();
     assert_eq!(event.drain().unwrap(), Some(1));
 }
 
 #[test]
-fn a_child_of_a_fork_rings_as_its_parent_does() {
+fn a_child_of_a_fork_notifies_as_its_parent_does() {
     let event = EventFd::new().unwrap();
-    event.ring().unwrap();
+    event.notify().unwrap();
     // SAFETY: the child makes system calls and ends; it takes no lock and no memory.
     match unsafe { libc::fork() } {
         0 => {
-            let rung = event.ring().is_ok() && event.ring().is_ok();
+            let rung = event.notify().is_ok() && event.notify().is_ok();
             // SAFETY: ends the child, and nothing else of the process.
             unsafe { libc::_exit(c_int::from(!rung)) }
         }
         child => {
-            let mut status = -1;
-            // SAFETY: writes the status to the local.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert_eq!(status, 0);
+            let (_, status) = waitpid(Pid::from_raw(child), WaitOptions::empty()).unwrap().unwrap();
+            assert_eq!(status.exit_status(), Some(0));
         }
     }
     assert_eq!(event.drain().unwrap(), Some(3));
-    event.ring().unwrap();
+    event.notify().unwrap();
     assert_eq!(event.drain().unwrap(), Some(1));
 }

@@ -1,7 +1,20 @@
-use super::*;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+#![allow(unsafe_code)] // accesses to the mapped bytes
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::ptr::NonNull;
+
+use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals};
+use rustix::io::{Errno, FdFlags, fcntl_getfd};
+use rustix::param::page_size;
+
+use super::memfd::memfd;
+use super::own::{HUGE_2M, check_available};
+use super::*;
+use crate::huge_pages::HugePages;
 
 const LEN: usize = 256 << 10;
 
@@ -15,13 +28,13 @@ fn dup(region: &RegionFile) -> OwnedFd {
 
 /// A memfd as a peer would make it: not sealed, not allocated.
 fn sparse(len: u64) -> File {
-    let file = memfd(&c"memif-test".to_owned(), None).unwrap();
+    let file = File::from(memfd(c"memif-test", None).unwrap());
     file.set_len(len).unwrap();
     file
 }
 
-fn map(fd: impl Into<OwnedFd>, announced: u64) -> Result<PeerRegion, RegionError> {
-    PeerRegion::map(fd.into(), announced, ShrinkSeal::Require)
+fn map(fd: impl AsFd, announced: u64) -> Result<PeerRegion, RegionError> {
+    PeerRegion::map(fd, announced, ShrinkSeal::Require)
 }
 
 fn store(at: NonNull<u8>, offset: usize, value: u8) {
@@ -53,8 +66,8 @@ fn both_sides_see_the_same_bytes() {
 fn the_size_is_rounded_up_and_allocated() {
     let region = ours(1);
     assert_eq!(region.len(), region.page_size());
-    assert_eq!(region.len(), normal_page_size());
-    let stat = region.file.metadata().unwrap();
+    assert_eq!(region.len(), page_size());
+    let stat = File::from(dup(&region)).metadata().unwrap();
     assert_eq!(stat.len(), region.len() as u64);
     assert!(stat.blocks() * 512 >= region.len() as u64);
 }
@@ -66,16 +79,13 @@ fn our_file_can_neither_shrink_nor_grow_nor_be_sealed_further() {
     for len in [0, LEN as u64 - 1, LEN as u64 * 2] {
         assert_eq!(file.set_len(len).unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
-    let error = add_seals(&file, libc::F_SEAL_WRITE).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    assert_eq!(fcntl_add_seals(&file, SealFlags::WRITE), Err(Errno::PERM));
 }
 
 #[test]
 fn our_file_is_closed_on_exec() {
     let region = ours(LEN);
-    // SAFETY: F_GETFD takes no pointer.
-    let flags = unsafe { libc::fcntl(region.as_fd().as_raw_fd(), libc::F_GETFD) };
-    assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    assert_eq!(fcntl_getfd(&region).unwrap(), FdFlags::CLOEXEC);
 }
 
 #[test]
@@ -155,7 +165,7 @@ fn a_sparse_file_is_mapped_without_being_allocated() {
 #[test]
 fn a_file_that_cannot_be_sealed_is_refused_or_told() {
     let file = sparse(LEN as u64);
-    add_seals(&file, libc::F_SEAL_SEAL).unwrap();
+    fcntl_add_seals(&file, SealFlags::SEAL).unwrap();
     let again = || OwnedFd::from(file.try_clone().unwrap());
     assert!(matches!(map(again(), LEN as u64), Err(RegionError::Unsealed { .. })));
     let region = PeerRegion::map(again(), LEN as u64, ShrinkSeal::Prefer).unwrap();
@@ -165,7 +175,7 @@ fn a_file_that_cannot_be_sealed_is_refused_or_told() {
 #[test]
 fn a_file_sealed_against_writing_is_refused() {
     let file = sparse(LEN as u64);
-    add_seals(&file, libc::F_SEAL_WRITE).unwrap();
+    fcntl_add_seals(&file, SealFlags::WRITE).unwrap();
     match map(file, LEN as u64).unwrap_err() {
         RegionError::Map { error, .. } => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
         other => panic!("{other}"),
@@ -232,7 +242,7 @@ fn huge_pages_are_used_or_their_lack_is_explained() {
     match preferred.fallback() {
         None => assert_eq!((preferred.page_size(), preferred.len()), (HUGE_2M, needed * HUGE_2M)),
         Some(why) => {
-            assert_eq!(preferred.page_size(), normal_page_size());
+            assert_eq!(preferred.page_size(), page_size());
             assert_eq!((why.page_size(), why.needed()), (HUGE_2M, needed));
         }
     }
@@ -256,11 +266,99 @@ fn huge_pages_are_used_or_their_lack_is_explained() {
 
 #[test]
 fn a_sparse_file_on_huge_pages_is_mapped_when_there_are_enough_and_refused_otherwise() {
-    let file = memfd(&c"memif-test".to_owned(), Some(HUGE_2M)).unwrap();
+    let file = File::from(memfd(c"memif-test", Some(HUGE_2M)).unwrap());
     file.set_len(HUGE_2M as u64).unwrap();
     match map(file, 4096) {
         Ok(region) => assert_eq!((region.len(), region.page_size()), (4096, HUGE_2M)),
         Err(RegionError::Map { error, .. }) => assert_eq!(error.raw_os_error(), Some(libc::ENOMEM)),
         Err(other) => panic!("{other}"),
+    }
+}
+
+/// The file's pages that are there, in bytes.
+fn allocated(file: &File) -> u64 {
+    file.metadata().unwrap().blocks() * 512
+}
+
+#[test]
+fn populating_maps_what_is_there_and_nothing_else() {
+    let mib = 1 << 20;
+    let file = sparse(64 * mib);
+    // not at a slice's border, and one range that spans three slices
+    for (at, len) in [(4096, 4096), (5 * mib, 3 * mib), (63 * mib, mib)] {
+        io::copy(&mut io::repeat(1).take(len), &mut io::BufWriter::new(At(&file, at))).unwrap();
+    }
+    let there = allocated(&file);
+    assert_eq!(there, 4096 + 4 * mib);
+    let region = map(&file, 64 * mib).unwrap();
+    assert_eq!(region.populate(&file, u64::MAX), there);
+    assert_eq!(allocated(&file), there, "no hole was filled");
+}
+
+#[test]
+fn populating_stops_at_the_budget() {
+    let file = sparse(8 << 20);
+    io::copy(&mut io::repeat(1).take(8 << 20), &mut io::BufWriter::new(At(&file, 0))).unwrap();
+    let region = map(&file, 8 << 20).unwrap();
+    for (budget, populated) in [(0, 0), (4095, 0), (4096, 4096), (3 << 20, 3 << 20), (5000, 4096)] {
+        assert_eq!(region.populate(&file, budget), populated);
+    }
+}
+
+#[test]
+fn what_lies_beyond_the_end_of_the_file_does_not_make_it_populated() {
+    let file = sparse(16 << 20);
+    fallocate(&file, FallocateFlags::KEEP_SIZE, 16 << 20, 16 << 20).unwrap();
+    let before = allocated(&file);
+    assert_eq!(before, 16 << 20);
+    let region = map(&file, 16 << 20).unwrap();
+    assert_eq!(region.populate(&file, u64::MAX), 0);
+    assert_eq!(allocated(&file), before);
+}
+
+#[test]
+fn a_sealed_region_takes_no_holes_and_goes_on() {
+    let ours = RegionFile::create_sealable("memif-test", LEN, HugePages::Off).unwrap();
+    let theirs = map(&ours, LEN as u64).unwrap();
+    let punch = || fallocate(&ours, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, LEN as u64);
+    store(ours.as_ptr(), 7, 1);
+    punch().unwrap();
+    assert_eq!(load(theirs.as_ptr(), 7), 0, "a hole");
+    assert!(ours.can_be_given_away());
+    assert!(allocated(&File::from(dup(&ours))) < LEN as u64);
+
+    ours.seal_future_write().unwrap();
+    assert_eq!(allocated(&File::from(dup(&ours))), LEN as u64);
+    assert_eq!(punch(), Err(Errno::PERM));
+    for (at, value) in [(0, 3), (LEN - 1, 4)] {
+        store(ours.as_ptr(), at, value);
+        assert_eq!(load(theirs.as_ptr(), at), value);
+        store(theirs.as_ptr(), at, value + 1);
+        assert_eq!(load(ours.as_ptr(), at), value + 1);
+    }
+    assert!(!ours.can_be_given_away());
+    assert!(matches!(map(&ours, LEN as u64), Err(RegionError::Map { .. })));
+    assert_eq!(fcntl_add_seals(&ours, SealFlags::WRITE), Err(Errno::PERM));
+}
+
+#[test]
+fn a_region_that_is_not_sealable_cannot_be_kept_from_others() {
+    let region = ours(LEN);
+    assert_eq!(region.seal_future_write().unwrap_err().raw_os_error(), Some(libc::EPERM));
+    map(&region, LEN as u64).unwrap();
+}
+
+/// Writes to a place in a file.
+struct At<'a>(&'a File, u64);
+
+impl Write for At<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write_at(bytes, self.1)?;
+        self.1 += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

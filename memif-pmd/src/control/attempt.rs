@@ -1,68 +1,77 @@
-//! How a slave reaches its master: when it tries, and what comes of it.
+//! How a slave reaches its master: when it tries, and what follows when it cannot.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use memif_os::seqpacket::Channel;
+use memif_os::socket::Channel;
 
-use super::Event;
-use super::connection::Connection;
-use super::state::State;
-use crate::config::Role;
+use super::connection::{Admitted, Connection};
+use super::plane::Plane;
+use super::turn::{ConnectionId, Turn};
+use crate::background::Owner;
 use crate::error::{Disconnect, Error};
-use std::os::fd::RawFd;
+use crate::quota::Quota;
+use crate::reaper;
 
-impl State {
-    /// A slave tries to reach its master, and again later if it cannot.
-    pub(super) fn connect(&mut self, key: u64) {
-        let outcome = self.attempt(key);
-        let Some(interface) = self.interfaces.get_mut(&key) else { return };
-        interface.retry_at = None;
-        if let Err(error) = outcome {
-            let reason = Disconnect::Failed(error.to_string());
-            interface.retry_at = interface.config.reconnect.map(|interval| Instant::now() + interval);
-            let repeated = interface.last_disconnect.as_ref() == Some(&reason);
-            interface.last_disconnect = Some(reason.clone());
-            if !repeated {
-                self.notify(key, Event::ConnectFailed(reason));
-            }
+impl Plane {
+    /// A slave tries to reach its master, and again later if it cannot. An error is the registry's.
+    pub(super) fn connect(self: &Arc<Self>, key: u64) -> Result<(), Error> {
+        let Err(error) = self.attempt(key) else { return Ok(()) };
+        if matches!(error, Error::Deleted | Error::NotASlave | Error::AlreadyConnected) {
+            return Ok(()); // another thread was faster
         }
+        let reason = Disconnect::Failed(error.to_string());
+        self.lock().attempt_failed(key, reason);
+        self.note_change();
+        if matches!(error, Error::System { .. }) { Err(error) } else { Ok(()) }
     }
 
     /// Opens a connection to the master: the handshake has begun.
-    fn attempt(&mut self, key: u64) -> Result<RawFd, Error> {
-        let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
-        let channel = Channel::connect(&interface.config.socket)?;
-        let connection = Connection::to_master(channel, key, &interface.config).map_err(Error::Attempt)?;
-        let fd = self.add_connection(connection).map_err(Error::Attempt)?;
-        if let Some(interface) = self.interfaces.get_mut(&key) {
-            interface.connection = Some(fd);
+    fn attempt(self: &Arc<Self>, key: u64) -> Result<(), Error> {
+        let (id, admitted, rings) = self.lock().begin_attempt(key)?;
+        let opened = self.open_channel(id, admitted, rings).and_then(|mut connection| {
+            // before anything of the listener's is read: HELLO is answered with the secret
+            match connection.check_master() {
+                Ok(()) => self.watch_connection(&mut connection).map(|()| (connection, None)),
+                Err(fault) => Ok((connection, Some(Turn::Close(fault.into())))),
+            }
+        });
+        match opened {
+            Ok((connection, end)) => self.go_on(connection, end),
+            Err(error) => {
+                self.lock().abort_attempt(id, key);
+                return Err(error);
+            }
         }
-        Ok(fd)
+        Ok(())
+    }
+
+    fn open_channel(
+        &self,
+        id: ConnectionId,
+        admitted: Admitted,
+        rings: (u16, u16),
+    ) -> Result<Box<Connection>, Error> {
+        let most = Quota::now().waiting(admitted.config.rings());
+        reaper::check_load(Owner::Interface(admitted.key), most).map_err(|reason| {
+            self.lock().refused_by_quota += 1;
+            Error::Attempt(reason)
+        })?;
+        let channel = Channel::connect(&admitted.config.socket).map_err(Error::socket)?;
+        Ok(Box::new(Connection::to_master(id, channel, admitted, rings).map_err(Error::Attempt)?))
     }
 
     /// The owner of a slave wants an attempt now.
-    pub(crate) fn request_connection(&mut self, key: u64) -> Result<(), Error> {
-        let interface = self.interfaces.get_mut(&key).ok_or(Error::Deleted)?;
-        if interface.config.role == Role::Master {
-            return Err(Error::NotASlave);
-        }
-        if interface.connection.is_some() {
-            return Err(Error::AlreadyConnected);
-        }
-        self.attempt(key)?;
-        if let Some(interface) = self.interfaces.get_mut(&key) {
-            interface.retry_at = None;
-        }
-        Ok(())
+    pub(crate) fn request_connection(self: &Arc<Self>, key: u64) -> Result<(), Error> {
+        let result = self.attempt(key);
+        self.settle();
+        result
     }
 
     /// Changes how long a slave waits between attempts, also for the one that it is waiting for.
-    pub(crate) fn set_reconnect(&mut self, key: u64, interval: Option<Duration>) -> Result<(), Error> {
-        let interface = self.interfaces.get_mut(&key).ok_or(Error::Deleted)?;
-        interface.config.reconnect = interval;
-        if interface.config.role == Role::Slave && interface.connection.is_none() {
-            interface.retry_at = interval.map(|interval| Instant::now() + interval);
-        }
-        Ok(())
+    pub(crate) fn set_reconnect(&self, key: u64, interval: Option<Duration>) -> Result<(), Error> {
+        let result = self.lock().set_reconnect(key, interval);
+        self.settle();
+        result
     }
 }

@@ -1,94 +1,154 @@
-//! One connection of the control channel: drives a handshake over a socket.
+//! One connection: a socket to one peer and the handshake on it. It decides what to answer; it waits for nothing, and
+//! knows neither the control plane's tables nor its lock.
 
-use std::os::fd::{OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
-use memif_os::seqpacket::{Channel, Incoming, Received, SendOutcome, SocketAddress};
-use memif_ring::fault::PeerFault;
+use memif_os::socket::{Channel, Credentials, SendOutcome, SocketAddress};
+use memif_ring::fault::{PeerFault, REFUSED};
 use memif_ring::handshake::{
     Admission, AdmitError, HelloParams, MasterEvent, MasterHandshake, SlaveEvent, SlaveHandshake,
     SlaveParams, Stage, Transmit,
 };
-use memif_ring::layout::MAX_LOG2_RING_SIZE;
-use memif_ring::message::{Init, MESSAGE_SIZE, Name, Reason};
-use memif_ring::region::MAX_REGIONS;
+use memif_ring::message::{Direction, Name, Reason};
 
-use super::state::State;
+use super::queues::Queues;
+use super::turn::{ConnectionId, PeerNames, Step};
+use crate::background::Owner;
 use crate::config::Config;
 use crate::error::Disconnect;
-use crate::link::{Offer, SlaveMemory};
+use crate::link::master::{Offer, PeerFd};
+use crate::link::slave::{SlaveMemory, Spare};
+use crate::quota::Quota;
+use crate::reaper::Reaped;
 
-/// How long a peer may take from the first message to the last.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages read at once, so that a talkative peer leaves time for everybody else.
-const READ_BATCH: usize = 16;
-/// More than a message, so that a long one is seen to be long.
-const BUFFER_SIZE: usize = 2 * MESSAGE_SIZE;
+/// The interface that a connection belongs to.
+#[derive(Clone)]
+pub(super) struct Admitted {
+    pub(super) key: u64,
+    pub(super) config: Arc<Config>,
+    pub(super) queues: Arc<Queues>,
+}
 
 enum Machine {
     /// We are the master.
-    Master { handshake: Box<MasterHandshake>, offer: Offer, address: SocketAddress },
+    Master { handshake: Box<MasterHandshake>, offer: Offer, listener: SocketAddress },
     /// We are the slave.
-    Slave { handshake: Box<SlaveHandshake>, memory: Option<SlaveMemory> },
+    Slave { handshake: Box<SlaveHandshake>, memory: Option<SlaveMemory>, peer: Credentials },
 }
 
 pub(super) struct Connection {
-    pub(super) channel: Channel,
+    pub(super) id: ConnectionId,
+    /// Whose threads of the reaper close what this peer sent.
+    pub(super) owner: Owner,
+    pub(super) channel: Reaped<Channel>,
     machine: Machine,
-    /// The interface it belongs to; none until the client is admitted to one.
-    interface: Option<u64>,
+    /// None until a client is admitted to an interface.
+    pub(super) admitted: Option<Admitted>,
     /// The interface that a client asked for, admitted or not: where its faults are counted.
-    asked_for: Option<u64>,
-    peer_app_name: Name,
-    /// When the handshake must be over; none once the link is up.
-    pub(super) deadline: Option<Instant>,
+    pub(super) asked_for: Option<u64>,
+    pub(super) names: PeerNames,
+    /// The registry watches its descriptor.
+    pub(super) watched: bool,
+    pub(super) is_up: bool,
+    /// The master has taken up the link, and our ends of the rings are being built. What it says meanwhile comes after
+    /// that: a link that is ended at once was up.
+    pub(super) starting: bool,
+    /// How the peer ended the connection while it was starting.
+    pub(super) ended: Option<Disconnect>,
 }
 
 impl Connection {
     /// A client has connected: HELLO waits to be sent.
     pub(super) fn to_slave(
+        id: ConnectionId,
         channel: Channel,
-        address: SocketAddress,
-        (name, s2m_rings, m2s_rings): (Name, u16, u16),
+        (listener, strangers): (SocketAddress, Owner),
+        name: Name,
     ) -> Self {
-        let hello = HelloParams {
-            name,
-            #[expect(clippy::cast_possible_truncation, reason = "255")]
-            max_region: (MAX_REGIONS - 1) as u16,
-            max_m2s_ring: m2s_rings.saturating_sub(1),
-            max_s2m_ring: s2m_rings.saturating_sub(1),
-            max_log2_ring_size: MAX_LOG2_RING_SIZE,
-        };
-        let handshake = Box::new(MasterHandshake::new(hello));
-        Self::new(channel, Machine::Master { handshake, offer: Offer::default(), address }, None)
+        let handshake = Box::new(MasterHandshake::new(HelloParams::most(name)));
+        let machine = Machine::Master { handshake, offer: Offer::default(), listener };
+        Self::new(id, strangers, channel, machine, None)
     }
 
     /// We have connected to a master.
-    pub(super) fn to_master(channel: Channel, key: u64, config: &Config) -> Result<Self, Disconnect> {
+    pub(super) fn to_master(
+        id: ConnectionId,
+        channel: Channel,
+        admitted: Admitted,
+        (s2m_rings, m2s_rings): (u16, u16),
+    ) -> Result<Self, Disconnect> {
+        let config = &admitted.config;
         let params = SlaveParams {
             id: config.id,
             mode: config.mode,
             secret: config.secret,
             name: config.app_name,
             if_name: config.name,
-            s2m_rings: config.s2m_rings(),
-            m2s_rings: config.m2s_rings(),
+            s2m_rings,
+            m2s_rings,
             log2_ring_size: config.log2_ring_size,
+            line: config.line,
         };
-        let handshake = SlaveHandshake::new(params).map_err(|error| Disconnect::Failed(error.to_string()))?;
-        let machine = Machine::Slave { handshake: Box::new(handshake), memory: None };
-        Ok(Self::new(channel, machine, Some(key)))
+        let handshake = SlaveHandshake::new(params).map_err(failed)?;
+        let peer = channel.peer_credentials().map_err(failed)?;
+        let machine = Machine::Slave { handshake: Box::new(handshake), memory: None, peer };
+        Ok(Self::new(id, Owner::Interface(admitted.key), channel, machine, Some(admitted)))
     }
 
-    fn new(channel: Channel, machine: Machine, interface: Option<u64>) -> Self {
-        let deadline = Some(Instant::now() + HANDSHAKE_TIMEOUT);
+    fn new(
+        id: ConnectionId,
+        owner: Owner,
+        channel: Channel,
+        machine: Machine,
+        admitted: Option<Admitted>,
+    ) -> Self {
+        let asked_for = admitted.as_ref().map(|admitted| admitted.key);
         Self {
-            channel,
+            id,
+            owner,
+            channel: Reaped::descriptor(owner, channel),
             machine,
-            interface,
-            asked_for: None,
-            peer_app_name: Name::from_field([0; 32]),
-            deadline,
+            admitted,
+            asked_for,
+            names: PeerNames::none(),
+            watched: false,
+            is_up: false,
+            starting: false,
+            ended: None,
+        }
+    }
+
+    /// The listener that the client came from; none for a slave's connection.
+    pub(super) fn listener(&self) -> Option<&SocketAddress> {
+        match &self.machine {
+            Machine::Master { listener, .. } => Some(listener),
+            Machine::Slave { .. } => None,
+        }
+    }
+
+    /// Whether a slave's interface may have this process as its master. The credentials are those that the kernel kept when
+    /// the socket began to listen, so whoever has taken the address is found out.
+    pub(super) fn check_master(&self) -> Result<(), PeerFault> {
+        match (self.master_process(), &self.admitted) {
+            (Some(process), Some(admitted)) => admitted.config.allowed.check(process),
+            _ => Ok(()),
+        }
+    }
+
+    /// The process on the other side of a slave's connection.
+    pub(super) fn master_process(&self) -> Option<Credentials> {
+        match &self.machine {
+            Machine::Master { .. } => None,
+            Machine::Slave { peer, .. } => Some(*peer),
+        }
+    }
+
+    /// The number of rings in one direction that the master accepts, if it has refused one more.
+    pub(super) fn ring_limit(&self) -> Option<(Direction, u16)> {
+        match &self.machine {
+            Machine::Master { .. } => None,
+            Machine::Slave { handshake, .. } => handshake.refused_ring(),
         }
     }
 
@@ -102,6 +162,120 @@ impl Connection {
     /// The fault of a peer that took too long.
     pub(super) fn timeout(&self) -> PeerFault {
         PeerFault::HandshakeTimedOut { stage: self.stage() }
+    }
+
+    /// Takes a message and its descriptors.
+    pub(super) fn handle(
+        &mut self,
+        bytes: &[u8],
+        fd: Option<PeerFd>,
+        surplus: usize,
+    ) -> Result<Step, Disconnect> {
+        match &mut self.machine {
+            Machine::Master { handshake, .. } => {
+                let event = handshake.handle(bytes, fd, surplus)?;
+                self.on_slave(event)
+            }
+            Machine::Slave { handshake, .. } => {
+                let event = handshake.handle(bytes, fd, surplus)?;
+                self.on_master(event)
+            }
+        }
+    }
+
+    /// A slave has sent something to us, the master.
+    fn on_slave(&mut self, event: MasterEvent<PeerFd>) -> Result<Step, Disconnect> {
+        let Machine::Master { offer, .. } = &mut self.machine else { return Ok(Step::Wait) };
+        match event {
+            MasterEvent::Init(init) => return Ok(Step::Admit(init)),
+            MasterEvent::Region { size, fd, .. } => offer.add_region(size, fd)?,
+            MasterEvent::Ring { direction, index, region, offset, log2_size, fd } => {
+                offer.add_ring((direction, index), (region, offset, log2_size), fd);
+            }
+            MasterEvent::Connect { if_name, places } => {
+                self.names.interface = if_name;
+                return Ok(Step::Map(places));
+            }
+            MasterEvent::Disconnected { code, reason } => return Err(Disconnect::Peer { code, reason }),
+            MasterEvent::Ignored => {}
+        }
+        Ok(Step::Wait)
+    }
+
+    /// A master has sent something to us, the slave.
+    fn on_master(&mut self, event: SlaveEvent) -> Result<Step, Disconnect> {
+        match event {
+            SlaveEvent::Hello { name } => self.names.app = name,
+            SlaveEvent::Offer(agreed) => return Ok(Step::Allocate(agreed)),
+            SlaveEvent::Connected { if_name } => {
+                self.names.interface = if_name;
+                return Ok(Step::Start);
+            }
+            SlaveEvent::Disconnected { code, reason } if self.is_up || self.starting => {
+                return Err(Disconnect::Peer { code, reason });
+            }
+            SlaveEvent::Disconnected { code, reason } => return Err(Disconnect::Refused { code, reason }),
+            SlaveEvent::Progress | SlaveEvent::Ignored => {}
+        }
+        Ok(Step::Wait)
+    }
+
+    /// Answers a slave's INIT.
+    pub(super) fn admit(&mut self, admission: Admission<'_>) -> Result<(), Disconnect> {
+        let Machine::Master { handshake, .. } = &mut self.machine else { return Ok(()) };
+        handshake.admit(admission).map_err(|error| match error {
+            AdmitError::Refused(fault) => Disconnect::Fault(fault),
+            AdmitError::OutOfTurn(error) => failed(error),
+        })
+    }
+
+    /// The client belongs to an interface from now on.
+    pub(super) fn belong_to(&mut self, admitted: Admitted, app_name: Name, quota: Quota) {
+        self.owner = Owner::Interface(admitted.key);
+        self.channel.set_owner(self.owner);
+        if let Machine::Master { offer, .. } = &mut self.machine {
+            offer.limit(quota);
+        }
+        self.admitted = Some(admitted);
+        self.names.app = app_name;
+    }
+
+    /// What the slave has offered, to be mapped.
+    pub(super) fn take_offer(&mut self) -> Offer {
+        match &mut self.machine {
+            Machine::Master { offer, .. } => std::mem::take(offer),
+            Machine::Slave { .. } => Offer::default(),
+        }
+    }
+
+    /// Offers allocated memory to the master.
+    pub(super) fn offer(&mut self, allocated: SlaveMemory) -> Result<(), Disconnect> {
+        let Machine::Slave { handshake, memory, .. } = &mut self.machine else { return Ok(()) };
+        let sizes = allocated.region_sizes();
+        *memory = Some(allocated); // also where the offer fails: kept for the next attempt
+        handshake.offer(&sizes).map_err(failed)
+    }
+
+    /// The memory that the master has taken up.
+    pub(super) fn take_memory(&mut self) -> Option<SlaveMemory> {
+        match &mut self.machine {
+            Machine::Master { .. } => None,
+            Machine::Slave { memory, .. } => memory.take(),
+        }
+    }
+
+    /// Memory that was offered in vain, for the next attempt.
+    pub(super) fn take_spare(&mut self) -> Option<Spare> {
+        let peer = self.master_process()?;
+        self.take_memory()?.into_spare(peer)
+    }
+
+    /// The link is mapped: a master says so to its slave.
+    pub(super) fn confirm(&mut self, name: Name) -> Result<(), Disconnect> {
+        match &mut self.machine {
+            Machine::Master { handshake, .. } => handshake.connected(name).map_err(failed),
+            Machine::Slave { .. } => Ok(()),
+        }
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -132,14 +306,13 @@ impl Connection {
     }
 
     /// Tells the peer why it is over, as far as the socket takes it.
-    fn say_goodbye(&mut self, reason: &Disconnect) {
+    pub(super) fn say_goodbye(&mut self, reason: &Disconnect) {
         let (code, text) = match reason {
-            Disconnect::Fault(fault) => (0, fault.reason_text()),
+            Disconnect::Fault(fault) => (REFUSED, fault.reason_text()),
             Disconnect::Local(text) => (0, Reason::truncated(text)),
-            Disconnect::Failed(_) | Disconnect::TooFewBuffers { .. } | Disconnect::PacketMemoryDamaged => {
-                (0, Reason::truncated("The other side could not go on"))
-            }
+            Disconnect::Quota { .. } => (REFUSED, Reason::truncated(&reason.to_string())),
             Disconnect::Peer { .. } | Disconnect::Refused { .. } | Disconnect::Closed => return,
+            _ => (REFUSED, Reason::truncated("The other side could not go on")),
         };
         match &mut self.machine {
             Machine::Master { handshake, .. } => handshake.disconnect(code, text),
@@ -147,200 +320,23 @@ impl Connection {
         }
         let _ = self.flush(); // it is over in any case
     }
-}
 
-impl State {
-    /// Reads what a peer sent.
-    pub(super) fn read(&mut self, fd: RawFd) {
-        // taken out, as what it says may concern all of our state
-        let Some(mut connection) = self.connections.remove(&fd) else { return };
-        match self.read_batch(fd, &mut connection) {
-            Ok(()) => {
-                self.connections.insert(fd, connection);
-            }
-            Err(reason) => self.close(fd, connection, reason),
-        }
-    }
-
-    fn read_batch(&mut self, fd: RawFd, connection: &mut Connection) -> Result<(), Disconnect> {
-        let mut buffer = [0; BUFFER_SIZE];
-        for _ in 0..READ_BATCH {
-            let incoming = connection
-                .channel
-                .recv(&mut buffer)
-                .map_err(|error| Disconnect::Failed(format!("receiving a message: {error}")))?;
-            let Received { len, truncated, fd: passed, surplus } = match incoming {
-                Incoming::Message(received) => received,
-                Incoming::WouldBlock => return Ok(()),
-                Incoming::Closed => return Err(Disconnect::Closed),
-            };
-            if truncated && len < BUFFER_SIZE {
-                return Err(Disconnect::Failed("descriptors were lost: raise the limit (ulimit -n)".into()));
-            }
-            let bytes = buffer.get(..len).unwrap_or_default();
-            self.handle_message(fd, connection, bytes, passed, surplus)?;
-            connection.flush()?;
-        }
-        Ok(())
-    }
-
-    fn handle_message(
-        &mut self,
-        fd: RawFd,
-        connection: &mut Connection,
-        bytes: &[u8],
-        passed: Option<OwnedFd>,
-        surplus: usize,
-    ) -> Result<(), Disconnect> {
-        match &mut connection.machine {
-            Machine::Master { handshake, .. } => {
-                let event = handshake.handle(bytes, passed, surplus)?;
-                self.on_slave(fd, connection, event)
-            }
-            Machine::Slave { handshake, .. } => {
-                let event = handshake.handle(bytes, passed, surplus)?;
-                self.on_master(connection, event)
-            }
-        }
-    }
-
-    /// A slave said something to us, the master.
-    fn on_slave(
-        &mut self,
-        fd: RawFd,
-        connection: &mut Connection,
-        event: MasterEvent<OwnedFd>,
-    ) -> Result<(), Disconnect> {
-        let Machine::Master { offer, .. } = &mut connection.machine else { return Ok(()) };
-        match event {
-            MasterEvent::Init(init) => self.admit(fd, connection, &init),
-            MasterEvent::Region { size, fd, .. } => {
-                offer.add_region(size, fd);
-                Ok(())
-            }
-            MasterEvent::Ring { direction, index, region, offset, log2_size, fd } => {
-                offer.add_ring((direction, index), (region, offset, log2_size), fd);
-                Ok(())
-            }
-            MasterEvent::Connect { if_name } => self.attach(connection, if_name),
-            MasterEvent::Disconnected { code, reason } => Err(Disconnect::Peer { code, reason }),
-            MasterEvent::Ignored => Ok(()),
-        }
-    }
-
-    fn admit(&mut self, fd: RawFd, connection: &mut Connection, init: &Init) -> Result<(), Disconnect> {
-        let Machine::Master { handshake, address, .. } = &mut connection.machine else { return Ok(()) };
-        let address = address.clone();
-        let key = self.interface_with_id(&address, init.id);
-        connection.asked_for = key;
-        let interface = key.and_then(|key| self.interfaces.get_mut(&key));
-        if let Some(interface) = &interface {
-            check_credentials(&connection.channel, &interface.config)?;
-        }
-        let admission = match &interface {
-            None => Admission::Unknown,
-            Some(interface) if interface.connection.is_some() => Admission::Busy,
-            Some(interface) => Admission::Interface {
-                mode: interface.config.mode,
-                secret: &interface.config.secret,
-                s2m_rings: interface.config.s2m_rings(),
-                m2s_rings: interface.config.m2s_rings(),
-            },
-        };
-        match handshake.admit(admission) {
-            Ok(()) => {
-                connection.interface = key;
-                connection.peer_app_name = init.name;
-                if let Some(interface) = interface {
-                    interface.connection = Some(fd);
-                }
-                self.stop_waiting(&address, fd);
-                Ok(())
-            }
-            Err(AdmitError::Refused(fault)) => Err(Disconnect::Fault(fault)),
-            Err(AdmitError::OutOfTurn(error)) => Err(Disconnect::Failed(error.to_string())),
-        }
-    }
-
-    /// CONNECT: maps what was offered and takes up the link.
-    fn attach(&mut self, connection: &mut Connection, if_name: Name) -> Result<(), Disconnect> {
-        let Some(key) = connection.interface else { return Err(Disconnect::Closed) };
-        let Machine::Master { handshake, offer, .. } = &mut connection.machine else { return Ok(()) };
-        let config = self.interfaces.get(&key).map(|interface| &interface.config);
-        let config = config.ok_or(Disconnect::Local("the interface was deleted"))?;
-        let attached = std::mem::take(offer).attach(config, &self.reports.waker)?;
-        handshake.connected(config.name).map_err(|error| Disconnect::Failed(error.to_string()))?;
-        connection.deadline = None;
-        self.link_up(key, attached, if_name, connection.peer_app_name)
-    }
-
-    /// A master said something to us, the slave.
-    fn on_master(&mut self, connection: &mut Connection, event: SlaveEvent) -> Result<(), Disconnect> {
-        let Some(key) = connection.interface else { return Err(Disconnect::Closed) };
-        let up = connection.deadline.is_none();
-        let Machine::Slave { handshake, memory } = &mut connection.machine else { return Ok(()) };
-        match event {
-            SlaveEvent::Hello { name } => {
-                connection.peer_app_name = name;
-                Ok(())
-            }
-            SlaveEvent::Offer(agreed) => {
-                let config = self.interfaces.get(&key).map(|interface| &interface.config);
-                let config = config.ok_or(Disconnect::Local("the interface was deleted"))?;
-                let allocated = SlaveMemory::allocate(config, &agreed, &self.reports.waker)?;
-                handshake
-                    .offer(&allocated.region_sizes())
-                    .map_err(|error| Disconnect::Failed(error.to_string()))?;
-                *memory = Some(allocated);
-                Ok(())
-            }
-            SlaveEvent::Connected { if_name } => {
-                let memory = memory.take().ok_or(Disconnect::Closed)?;
-                connection.deadline = None;
-                self.link_up(key, memory.into_attached(), if_name, connection.peer_app_name)
-            }
-            SlaveEvent::Disconnected { code, reason } if up => Err(Disconnect::Peer { code, reason }),
-            SlaveEvent::Disconnected { code, reason } => Err(Disconnect::Refused { code, reason }),
-            SlaveEvent::Progress | SlaveEvent::Ignored => Ok(()),
-        }
-    }
-
-    /// Ends a connection from our side.
-    pub(super) fn hang_up(&mut self, fd: RawFd, reason: Disconnect) {
-        if let Some(connection) = self.connections.remove(&fd) {
-            self.close(fd, connection, reason);
-        }
-    }
-
-    fn close(&mut self, fd: RawFd, mut connection: Connection, reason: Disconnect) {
-        connection.say_goodbye(&reason);
-        self.unwatch(std::os::fd::AsFd::as_fd(&connection.channel));
-        if let Machine::Master { address, .. } = &connection.machine {
-            let address = address.clone();
-            self.stop_waiting(&address, fd);
-        }
-        match (connection.interface, reason) {
-            (Some(key), reason) => self.link_down(key, reason),
-            (None, Disconnect::Fault(fault)) => {
-                match connection.asked_for.and_then(|key| self.interfaces.get_mut(&key)) {
-                    Some(interface) => interface.note_refusal(fault),
-                    None => self.note_stranger(fault),
-                }
-            }
-            (None, _) => {}
+    /// Closes the channel here if nothing of the peer's is left in it; otherwise the reaper does.
+    pub(super) fn close_channel(self) {
+        let Self { channel, machine, .. } = self;
+        drop(machine); // what was offered waits to be closed before the peer can come again
+        if channel.is_empty_for_good() {
+            drop(channel.into_inner());
         }
     }
 }
 
-/// Whether a client's process may have the interface at all. Comes before the secret, of which it learns nothing then.
-fn check_credentials(channel: &Channel, config: &Config) -> Result<(), Disconnect> {
-    if config.allowed.takes_all() {
-        return Ok(());
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
-    let credentials =
-        channel.peer_credentials().map_err(|error| Disconnect::Failed(format!("credentials: {error}")))?;
-    if config.allowed.takes(credentials.uid, credentials.gid) {
-        return Ok(());
-    }
-    Err(PeerFault::NotAllowed { uid: credentials.uid, gid: credentials.gid }.into())
+}
+
+fn failed(error: impl std::fmt::Display) -> Disconnect {
+    Disconnect::Failed(error.to_string())
 }

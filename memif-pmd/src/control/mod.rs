@@ -1,227 +1,68 @@
 //! The control plane: sockets, handshakes, reconnection. Nothing here is on the path of a packet.
 //!
 //! [`Memif`] polls by itself on a thread of its own ([`Memif::start`]), or is polled: through one file descriptor
-//! ([`Memif::new`], [`Memif::poll`]), or through each of its descriptors in somebody's event loop
-//! ([`Memif::with_registry`], [`Memif::handle_fd`]). All forms drive the same state, one event at a time under one lock
-//! that data threads never take; events are reported after it is released.
+//! ([`Memif::new`], [`Memif::poll`]), or through each of its descriptors in an event loop of the program
+//! ([`Memif::with_registry`], [`Memif::handle_fd`]). All forms drive the same state.
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | *interface* | what the user opened: role, id, queues; it outlives links |
+//! | *connection* | one socket to one peer, from accept or connect to close |
+//! | *link* | the shared memory that a finished handshake agreed on, mapped and checked; immutable, reference-counted |
+//! | *queue* | the user's handle on one direction; a link gives it a *ring end* |
+//! | *slot* | one descriptor of a ring |
+//! | *buffer* | the bytes that a descriptor names |
+//!
+//! Who does what:
+//!
+//! - The **state** ([`state`], [`interface`], [`listener`], [`table`]) is behind the one lock, and decides. Under the lock
+//!   there is arithmetic and look-up: no system call, no shared memory, no log, no user code.
+//! - The **executor** ([`executor`], [`listen`], [`attempt`], [`waiting`], [`interfaces`]) carries out what was decided,
+//!   without the lock, on the thread that polls or calls. It never waits: sockets are non-blocking.
+//! - **Builder threads** map what a slave offered, allocate what a slave needs, and write the first descriptors.
+//! - **Reaper threads** ([`crate::reaper`]) close and unmap whatever came from a peer.
+//! - **Handlers** of events run without a lock, in the order of the events, on the thread that polls. The last events of an
+//!   interface are delivered by the thread that drops it.
 
 mod attempt;
 mod connection;
+mod executor;
+mod folders;
+mod interface;
+mod interfaces;
+mod listen;
 mod listener;
-mod rate_limit;
+mod plane;
+mod poll;
+mod queues;
+mod registry;
+mod retry;
+mod ring_wish;
 mod state;
+mod table;
+mod turn;
+mod waiting;
+mod warning;
 
-use std::fmt;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use memif_os::event::{Epoll, Event as Ready, EventFd, Interest};
-use memif_os::seqpacket::SocketAddress;
-use memif_ring::fault::{FaultKind, PeerFault};
+use memif_os::event::{Epoll, EventFd};
+use memif_os::socket::SocketAddress;
+use memif_ring::fault::FaultKind;
 
-use crate::config::InterfaceBuilder;
-use crate::error::{Disconnect, Error};
-pub(crate) use state::InterfaceState;
-use state::{Notice, State};
+pub(crate) use plane::Plane;
+pub use poll::Polled;
+pub(crate) use queues::Queues;
+pub use registry::FdRegistry;
+use registry::OwnEpoll;
 
-/// What happens to an interface; see [`InterfaceBuilder::on_event`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The link is up: packets may flow.
-    Connected,
-    /// The link is down, and why.
-    Disconnected(Disconnect),
-    /// An attempt at a link failed before it was up, and why. A slave tries again.
-    ConnectFailed(Disconnect),
-    /// The peer rang: this receive queue may have packets ([`InterfaceBuilder::notify_interrupts`]).
-    Interrupt {
-        /// Index of the queue.
-        queue: u16,
-    },
-}
-
-/// What [`Memif::poll`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Polled {
-    /// Handled this many file descriptors that were ready.
-    Handled(usize),
-    /// Nothing happened in the time given.
-    TimedOut,
-    /// [`Waker::cancel`] was called.
-    Cancelled,
-}
-
-/// Somebody's event loop, told which file descriptors to watch for reading.
-///
-/// Called with the control plane's lock held: it must not call back into the interfaces of the same [`Memif`].
-pub trait FdRegistry: Send {
-    /// Watch `fd` for reading from now on, and call [`Memif::handle_fd`] whenever it is ready.
-    ///
-    /// # Errors
-    /// Whatever keeps it from being watched; the call that needed it fails.
-    fn watch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()>;
-
-    /// Stop watching `fd`, which is about to be closed.
-    fn unwatch(&mut self, fd: BorrowedFd<'_>);
-}
-
-/// The registry of a control plane that polls by itself.
-struct OwnEpoll(Arc<Epoll>);
-
-impl FdRegistry for OwnEpoll {
-    fn watch(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.0.add(fd, token(fd.as_raw_fd()), Interest::READ)
-    }
-
-    fn unwatch(&mut self, fd: BorrowedFd<'_>) {
-        let _ = self.0.delete(fd); // it is going away in any case
-    }
-}
-
-fn token(fd: RawFd) -> u64 {
-    u64::from(fd.unsigned_abs())
-}
-
-/// Ring faults that data threads met, on their way to the control plane.
-#[derive(Debug)]
-pub(crate) struct Reports {
-    /// Also rung when a peer takes pages of a region away.
-    waker: Arc<EventFd>,
-    faults: Mutex<Vec<RingFault>>,
-}
-
-/// A peer broke the ring of an interface while its slots had this epoch.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RingFault {
-    pub(crate) owner: u64,
-    pub(crate) epoch: u64,
-    pub(crate) fault: PeerFault,
-}
-
-impl Reports {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { waker: Arc::new(EventFd::new()?), faults: Mutex::default() })
-    }
-
-    pub(crate) fn fault(&self, owner: u64, epoch: u64, fault: PeerFault) {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(RingFault { owner, epoch, fault });
-        self.wake();
-    }
-
-    pub(crate) fn take(&self) -> Vec<RingFault> {
-        std::mem::take(&mut *self.faults.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn wake(&self) {
-        let _ = self.waker.signal(); // a full counter wakes as well
-    }
-}
-
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    reports: Arc<Reports>,
-    epoll: Option<Arc<Epoll>>,
-    /// Notified when a link comes or goes or an attempt fails.
-    changed: Condvar,
-    threaded: AtomicBool,
-    stop: AtomicBool,
-    cancel: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // State is changed in small steps that do not panic; handlers run without the lock
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs `change` under the lock, then reports what came of it.
-    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.lock();
-        let result = change(&mut state);
-        state.rearm_timer();
-        let notices = state.take_notices();
-        drop(state);
-        if !notices.is_empty() {
-            self.changed.notify_all();
-        }
-        for Notice { handler, event } in notices {
-            if let Some(handler) = handler {
-                handler(&event);
-            }
-        }
-        result
-    }
-
-    fn poll(&self, timeout: Option<Duration>) -> Result<Polled, Error> {
-        let Some(epoll) = &self.epoll else { return Ok(Polled::TimedOut) };
-        // Acquire: pairs with the Release in `shut_down`
-        if self.stop.load(Ordering::Acquire) {
-            return Ok(Polled::Cancelled);
-        }
-        if self.cancel.swap(false, Ordering::AcqRel) {
-            return Ok(Polled::Cancelled);
-        }
-        let mut ready = [Ready::NONE; 64];
-        let count = epoll.wait(&mut ready, timeout).map_err(Error::system("epoll_wait"))?;
-        for event in ready.iter().take(count) {
-            self.handle_fd(RawFd::try_from(event.token()).unwrap_or(-1));
-        }
-        // AcqRel: pairs with the Release in `cancel`
-        if self.cancel.swap(false, Ordering::AcqRel) {
-            return Ok(Polled::Cancelled);
-        }
-        Ok(if count == 0 { Polled::TimedOut } else { Polled::Handled(count) })
-    }
-
-    fn shut_down(&self) {
-        // the waker of our own epoll stays in it: it is what ends a poll that still runs
-        let keep_waker = self.epoll.is_some();
-        self.with(|state| state.shut_down(keep_waker));
-    }
-
-    fn handle_fd(&self, fd: RawFd) {
-        self.with(|state| state.handle_fd(fd));
-    }
-
-    /// Waits until `done` gives something or the time is over; drives the control plane if nobody else does.
-    pub(crate) fn wait_for<T>(
-        &self,
-        timeout: Option<Duration>,
-        mut done: impl FnMut(&State) -> Option<T>,
-    ) -> Result<Option<T>, Error> {
-        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            let mut state = self.lock();
-            if let Some(found) = done(&state) {
-                return Ok(Some(found));
-            }
-            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Ok(None);
-            }
-            // bounded, so that a control plane whose thread ended is noticed
-            let step = left.unwrap_or(Duration::MAX).min(Duration::from_millis(500));
-            if self.epoll.is_none() || self.threaded.load(Ordering::Acquire) {
-                state = self.changed.wait_timeout(state, step).unwrap_or_else(PoisonError::into_inner).0;
-                drop(state);
-            } else {
-                drop(state);
-                self.poll(Some(step))?;
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
+use crate::error::Error;
+use crate::reaper;
+use crate::stats::ControlStats;
 
 /// The control plane. Dropping it ends all links, frees everything and leaves its interfaces dead.
 ///
@@ -235,7 +76,7 @@ impl fmt::Debug for Shared {
 ///
 /// let (mut tx, mut rx) = (slave.tx(0)?, master.rx(0)?);
 /// let mut burst = memif_pmd::Burst::new(64)?;
-/// burst.push(b"hello");
+/// burst.push(b"hello")?;
 /// tx.send(&mut burst);
 /// while rx.receive(&mut burst) == 0 {}
 /// assert_eq!(burst.get(0), Some(&b"hello"[..]));
@@ -243,7 +84,7 @@ impl fmt::Debug for Shared {
 /// ```
 #[derive(Debug)]
 pub struct Memif {
-    shared: Arc<Shared>,
+    plane: Arc<Plane>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -254,10 +95,10 @@ impl Memif {
     /// The kernel refuses a thread or a descriptor.
     pub fn start() -> Result<Self, Error> {
         let mut memif = Self::new()?;
-        let shared = Arc::clone(&memif.shared);
-        shared.threaded.store(true, Ordering::Release);
-        let thread = thread::Builder::new().name("memif-control".into());
-        memif.thread = Some(thread.spawn(move || run(&shared)).map_err(Error::system("thread"))?);
+        let plane = Arc::clone(&memif.plane);
+        plane.threaded.store(true, Ordering::Release);
+        let thread = memif_os::thread::spawn("memif-control", None, move || run(&plane));
+        memif.thread = Some(thread.map_err(Error::system("thread"))?);
         Ok(memif)
     }
 
@@ -281,24 +122,7 @@ impl Memif {
     }
 
     fn assemble(registry: Box<dyn FdRegistry>, epoll: Option<Arc<Epoll>>) -> Result<Self, Error> {
-        let reports = Arc::new(Reports::new().map_err(Error::system("eventfd"))?);
-        let state = State::new(registry, &reports)?;
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            reports,
-            epoll,
-            changed: Condvar::new(),
-            threaded: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            cancel: AtomicBool::new(false),
-        });
-        Ok(Self { shared, thread: None })
-    }
-
-    /// Begins an interface on a socket: a path of up to 107 bytes, or `@` and a name in the abstract namespace, which
-    /// is open to every process of the network namespace.
-    pub fn interface(&self, socket: impl Into<String>) -> InterfaceBuilder<'_> {
-        InterfaceBuilder::new(self, socket)
+        Ok(Self { plane: Plane::new(registry, epoll)?, thread: None })
     }
 
     /// Handles what is ready, waiting for up to `timeout` for something to be; `None` waits without limit. Event
@@ -307,31 +131,48 @@ impl Memif {
     /// # Errors
     /// The kernel refuses to wait.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<Polled, Error> {
-        self.shared.poll(timeout)
+        self.plane.poll(timeout)
     }
 
     /// Handles one descriptor that was ready ([`Memif::with_registry`]). One that is not ours, or no longer, is
     /// ignored.
-    pub fn handle_fd(&self, fd: RawFd) {
-        self.shared.handle_fd(fd);
+    ///
+    /// # Errors
+    /// The registry refused to watch a descriptor that this one led to, a client's or the one of a new attempt: that
+    /// connection is gone, the rest goes on.
+    pub fn handle_fd(&self, fd: RawFd) -> Result<(), Error> {
+        self.plane.handle_fd(fd)
+    }
+
+    /// How the control plane fares: how long its lock was held at most, what waits to be closed, what was refused.
+    #[must_use]
+    pub fn stats(&self) -> ControlStats {
+        let load = reaper::load();
+        ControlStats {
+            longest_lock_hold: self.plane.longest_hold(),
+            reaper_queued: load.queued,
+            reaper_busy: load.running,
+            reaper_hung: load.hung,
+            refused_by_quota: self.plane.lock().refused_by_quota,
+        }
     }
 
     /// What clients did wrong before they asked for an interface that exists, by kind; only what happened. The faults of
     /// those that did are in [`crate::Details::faults`].
     #[must_use]
     pub fn stranger_faults(&self) -> Vec<(FaultKind, u64)> {
-        self.shared.lock().stranger_faults.iter().collect()
+        self.plane.lock().stranger_faults.iter().collect()
     }
 
     /// What ends a [`Memif::poll`] from another thread.
     #[must_use]
     pub fn waker(&self) -> Waker {
-        Waker { shared: Arc::clone(&self.shared) }
+        Waker { plane: Arc::clone(&self.plane) }
     }
 
     /// Rung when a peer takes pages of shared memory away.
     pub(crate) fn alarm(&self) -> &Arc<EventFd> {
-        &self.shared.reports.waker
+        &self.plane.reports.waker
     }
 
     /// Has the masters on `socket` accept from a listening socket that somebody else made, such as systemd. It stays, also
@@ -340,27 +181,29 @@ impl Memif {
     /// # Errors
     /// The descriptor is no listening `SOCK_SEQPACKET` socket, or there is a listener on this address.
     pub fn set_listener(&self, socket: &str, fd: OwnedFd) -> Result<(), Error> {
-        let address = SocketAddress::new(socket)?;
-        self.shared.with(|state| state.keep_listener(&address, fd))
+        let address = SocketAddress::new(socket).map_err(Error::address)?;
+        let result = self.plane.keep_listener(&address, fd);
+        self.plane.settle();
+        result
     }
 
-    /// The listening socket of the masters on `socket`; it stays open for as long as there are any.
-    #[must_use]
-    pub fn listener_fd(&self, socket: &str) -> Option<RawFd> {
+    /// Calls `with` with the listening socket of the masters on `socket`, for example to pass it to another process.
+    /// `None` if there are none.
+    pub fn with_listener<T>(&self, socket: &str, with: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
         let address = SocketAddress::new(socket).ok()?;
-        self.shared.lock().listener_fd(&address)
+        Some(with(self.plane.listener(&address)?.as_fd()))
     }
 
     /// Ends all links, closes all sockets and leaves the interfaces dead, as dropping it does: for those who share it, or
     /// are in one of its event handlers. A running [`Memif::poll`] returns [`Polled::Cancelled`].
     pub fn shut_down(&self) {
-        self.shared.stop.store(true, Ordering::Release);
+        self.plane.stop.store(true, Ordering::Release);
         self.waker().cancel();
-        self.shared.shut_down();
+        self.plane.end();
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn plane(&self) -> &Arc<Plane> {
+        &self.plane
     }
 }
 
@@ -368,49 +211,53 @@ impl Memif {
 /// plane with a registry, the one that wakes it.
 impl AsFd for Memif {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.shared.epoll {
+        match &self.plane.epoll {
             Some(epoll) => epoll.as_fd(),
-            None => self.shared.reports.waker.as_fd(),
+            None => self.plane.reports.waker.as_fd(),
         }
     }
 }
 
 impl Drop for Memif {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.shared.reports.wake();
+        self.plane.stop.store(true, Ordering::Release);
+        self.plane.reports.wake();
         if let Some(thread) = self.thread.take() {
             // an event handler may own the last Memif: its thread cannot wait for itself
             if thread.thread().id() != thread::current().id() {
                 let _ = thread.join(); // it has nothing to tell
             }
         }
-        self.shared.shut_down();
+        self.plane.end();
     }
 }
 
-fn run(shared: &Shared) {
+fn run(plane: &Arc<Plane>) {
     // Acquire: pairs with the Release in drop
-    while !shared.stop.load(Ordering::Acquire) {
-        if let Err(error) = shared.poll(None) {
-            tracing::error!(%error, "control plane stopped");
-            break;
+    while !plane.stop.load(Ordering::Acquire) {
+        match plane.poll(None) {
+            Ok(_) => {}
+            Err(Error::System { call: "epoll_wait", error }) => {
+                tracing::error!(%error, "control plane stopped");
+                break;
+            }
+            Err(_) => {} // what could not be watched was logged
         }
     }
-    shared.threaded.store(false, Ordering::Release);
+    plane.threaded.store(false, Ordering::Release);
 }
 
 /// Ends a [`Memif::poll`] from any thread.
 #[derive(Clone, Debug)]
 pub struct Waker {
-    shared: Arc<Shared>,
+    plane: Arc<Plane>,
 }
 
 impl Waker {
     /// The running poll, or else the next one, returns [`Polled::Cancelled`].
     pub fn cancel(&self) {
         // Release: pairs with the AcqRel in `poll`
-        self.shared.cancel.store(true, Ordering::Release);
-        self.shared.reports.wake();
+        self.plane.cancel.store(true, Ordering::Release);
+        self.plane.reports.wake();
     }
 }

@@ -1,499 +1,464 @@
-//! What the control plane knows: its interfaces, listeners, connections and timers, and what each descriptor is for.
+//! What the control plane knows, behind its lock: interfaces, listeners, connections, and what each descriptor is for.
+//!
+//! Everything here is look-up and arithmetic. No function makes a system call, touches shared memory, logs, calls user
+//! code or drops what came from a peer: what there is to do is returned to the [executor](super::executor), which does it
+//! without the lock.
 
-use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use memif_os::event::TimerFd;
-use memif_os::seqpacket::SocketAddress;
+use memif_os::socket::{Credentials, Listener, SocketAddress};
 use memif_ring::fault::PeerFault;
-use memif_ring::message::Name;
+use memif_ring::handshake::Admission;
+use memif_ring::message::{Init, Name};
 
-use super::connection::Connection;
-use super::listener::Listening;
-use super::rate_limit::RateLimit;
-use super::{Event, FdRegistry, Reports};
-use crate::config::{Config, EventHandler, Interrupts, Role, RxMode};
+use super::connection::{Admitted, Connection};
+use super::folders::Folders;
+use super::interface::InterfaceState;
+use super::listener::{Listeners, Listening};
+use super::queues::Queues;
+use super::table::Connections;
+use super::turn::{ConnectionId, Turn};
+use super::warning::Warning;
+use crate::background::Owner;
+use crate::config::{Config, EventHandler, Interrupts, Role};
 use crate::error::{Disconnect, Error};
-use crate::link::{Attached, Link, LinkRing, RxLink, TxLink, rx_direction, tx_direction};
-use crate::queue::Slot;
-use crate::stats::{Details, FaultCounts, QueueDetails};
+use crate::event::Event;
+use crate::link::slave::Spare;
+use crate::link::{Link, rx_direction};
+use crate::quota::Quota;
+use crate::rate_limit::RateLimit;
+use crate::stats::FaultCounts;
 
 /// What a watched descriptor is for.
 #[derive(Clone, Debug)]
-enum Source {
+pub(super) enum Source {
     Waker,
     Timer,
+    /// Folders of slaves that wait for their master.
+    Folders,
     Listener(SocketAddress),
-    Connection,
-    Interrupt { owner: u64, queue: u16 },
+    Connection(ConnectionId),
+    Interrupt {
+        owner: u64,
+        queue: u16,
+    },
 }
 
-/// An event on its way to its handler, once the lock is released.
-pub(crate) struct Notice {
-    pub(crate) handler: Option<EventHandler>,
-    pub(crate) event: Event,
+/// An event on its way to its handler.
+pub(super) struct Notice {
+    pub(super) owner: u64,
+    pub(super) handler: EventHandler,
+    pub(super) event: Event,
 }
 
-/// One interface: its configuration, its queues, and its link while there is one.
-pub(crate) struct InterfaceState {
-    pub(crate) config: Config,
-    rx: Vec<Arc<Slot<RxLink>>>,
-    tx: Vec<Arc<Slot<TxLink>>>,
-    /// The connection that claims the interface, up or on its way.
-    pub(crate) connection: Option<RawFd>,
-    link: Option<Arc<Link>>,
-    /// When a slave without a connection tries next.
-    pub(super) retry_at: Option<Instant>,
-    peer_name: Name,
-    peer_app_name: Name,
-    connects: u64,
-    faults: FaultCounts,
-    warnings: RateLimit,
-    pub(crate) last_disconnect: Option<Disconnect>,
+/// A handler that is running, of whose interface, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Calling {
+    pub(super) owner: u64,
+    pub(super) thread: ThreadId,
 }
 
-impl InterfaceState {
-    pub(crate) fn is_up(&self) -> bool {
-        self.link.is_some()
-    }
-
-    pub(crate) fn rx_slot(&self, index: u16) -> Option<&Arc<Slot<RxLink>>> {
-        self.rx.get(usize::from(index))
-    }
-
-    pub(crate) fn tx_slot(&self, index: u16) -> Option<&Arc<Slot<TxLink>>> {
-        self.tx.get(usize::from(index))
-    }
-
-    /// Whether a fault that a data thread met belongs to the present link.
-    fn has_epoch(&self, epoch: u64) -> bool {
-        self.rx.first().is_some_and(|slot| slot.epoch() == epoch)
-    }
-
-    /// The peer did something wrong: counts it, and says so, but not for every one of a flood.
-    pub(super) fn note_fault(&mut self, fault: PeerFault) {
-        self.faults.count(fault.kind());
-        if let Some(suppressed) = self.warnings.pass(Instant::now()) {
-            let (interface, kind) = (&self.config.name, fault.kind().name());
-            tracing::warn!(%interface, kind, suppressed, "peer fault: {fault}");
-        }
-    }
-
-    /// A client asked for the interface and was refused: whoever waits for a link wants to know why.
-    pub(super) fn note_refusal(&mut self, fault: PeerFault) {
-        self.note_fault(fault);
-        if self.connection.is_none() {
-            self.last_disconnect = Some(Disconnect::Fault(fault));
-        }
-    }
-
-    /// Hands the link to the data threads. Every queue's epoch moves, also of those that have no ring.
-    fn install(&self, attached: Attached) -> Arc<Link> {
-        let Attached { link, rx, tx } = attached;
-        let (mut rx, mut tx) = (rx.into_iter(), tx.into_iter());
-        for slot in &self.rx {
-            match rx.next() {
-                Some(queue) => {
-                    // the receiver says what it wants, whatever the flag was before
-                    slot.apply_mode(&queue);
-                    slot.install(queue);
-                    let ring = link.ring(rx_direction(self.config.role), slot.index());
-                    ring.inspect(|ring| slot.notice_mode(*ring));
-                }
-                None => slot.clear(),
-            }
-        }
-        for slot in &self.tx {
-            match tx.next() {
-                Some(queue) => slot.install(queue),
-                None => slot.clear(),
-            }
-        }
-        link
-    }
-
-    fn clear_queues(&self) {
-        self.rx.iter().for_each(|slot| slot.clear());
-        self.tx.iter().for_each(|slot| slot.clear());
-    }
+/// Events in the order in which they happened, and the one that is being delivered.
+#[derive(Default)]
+pub(super) struct Events {
+    pub(super) queue: VecDeque<Notice>,
+    pub(super) calling: Option<Calling>,
 }
 
-pub(crate) struct State {
-    registry: Box<dyn FdRegistry>,
-    sources: HashMap<RawFd, Source>,
-    pub(super) listeners: HashMap<SocketAddress, Listening>,
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) sources: HashMap<RawFd, Source>,
+    pub(super) listeners: Listeners,
     pub(super) interfaces: HashMap<u64, InterfaceState>,
-    pub(super) connections: HashMap<RawFd, Connection>,
-    pub(super) reports: Arc<Reports>,
+    pub(super) connections: Connections,
+    pub(super) folders: Folders,
     /// Of clients that never got as far as an interface.
     pub(super) stranger_faults: FaultCounts,
     stranger_warnings: RateLimit,
-    timer: TimerFd,
-    /// What the timer is set to, as setting it is a system call and most polls change nothing.
-    armed: Option<Instant>,
-    notices: Vec<Notice>,
-    next_key: u64,
+    /// Of descriptors that the registry refuses: a peer of the same user can use up what it needs.
+    watch_warnings: RateLimit,
+    pub(super) events: Events,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) refused_by_quota: u64,
     pub(super) closed: bool,
 }
 
+/// What is left of a connection that has ended, or of an interface that was deleted.
+#[derive(Default)]
+pub(super) struct Ended {
+    pub(super) link: Option<Arc<Link>>,
+    /// What has happened to the connection meanwhile, and does not matter any more.
+    pub(super) unwanted: Vec<Turn>,
+}
+
+/// What happens by itself now.
+pub(super) struct Due {
+    pub(super) late: Vec<ConnectionId>,
+    pub(super) retries: Vec<u64>,
+    pub(super) rested: Vec<SocketAddress>,
+}
+
 impl State {
-    pub(super) fn new(registry: Box<dyn FdRegistry>, reports: &Arc<Reports>) -> Result<Self, Error> {
-        let timer = TimerFd::new().map_err(Error::system("timerfd"))?;
-        let mut state = Self {
-            registry,
-            sources: HashMap::new(),
-            listeners: HashMap::new(),
-            interfaces: HashMap::new(),
-            connections: HashMap::new(),
-            reports: Arc::clone(reports),
-            stranger_faults: FaultCounts::NONE,
-            stranger_warnings: RateLimit::default(),
-            timer,
-            armed: None,
-            notices: Vec::new(),
-            next_key: 0,
-            closed: false,
-        };
-        state.registry.watch(reports.waker.as_fd()).map_err(Error::system("watching the waker"))?;
-        state.sources.insert(reports.waker.as_fd().as_raw_fd(), Source::Waker);
-        state.registry.watch(state.timer.as_fd()).map_err(Error::system("watching the timer"))?;
-        state.sources.insert(state.timer.as_fd().as_raw_fd(), Source::Timer);
-        Ok(state)
-    }
-
-    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
-    }
-
-    pub(crate) fn interface(&self, key: u64) -> Option<&InterfaceState> {
-        self.interfaces.get(&key)
-    }
-
-    /// Makes an interface: listens for a master, tries at once for a slave.
-    pub(crate) fn open(&mut self, config: Config) -> Result<u64, Error> {
+    /// Enters an interface.
+    pub(super) fn add_interface(
+        &mut self,
+        key: u64,
+        config: &Arc<Config>,
+        queues: &Arc<Queues>,
+    ) -> Result<Admitted, Error> {
         if self.closed {
             return Err(Error::Deleted);
         }
-        let key = self.next_key;
-        self.next_key += 1;
-        if config.role == Role::Master {
-            self.listen(key, &config)?;
-        }
-        let slots = |count| 0..count;
-        let (mode, reports) = (config.rx_mode, &self.reports);
-        let interface = InterfaceState {
-            rx: slots(config.rx_queues).map(|index| Slot::new(index, mode, reports, key)).collect(),
-            tx: slots(config.tx_queues).map(|index| Slot::new(index, mode, reports, key)).collect(),
-            connection: None,
-            link: None,
-            retry_at: None,
-            peer_name: Name::from_field([0; 32]),
-            peer_app_name: Name::from_field([0; 32]),
-            connects: 0,
-            faults: FaultCounts::NONE,
-            warnings: RateLimit::default(),
-            last_disconnect: None,
-            config,
-        };
-        let slave = interface.config.role == Role::Slave;
+        let interface = InterfaceState::new(Arc::clone(config), Arc::clone(queues));
+        let admitted = interface.admitted(key);
         self.interfaces.insert(key, interface);
-        if slave {
-            self.connect(key);
-        }
-        Ok(key)
+        Ok(admitted)
     }
 
-    /// Ends an interface for good.
-    pub(crate) fn delete(&mut self, key: u64) {
-        if let Some(fd) = self.interfaces.get(&key).and_then(|interface| interface.connection) {
-            self.hang_up(fd, Disconnect::Local("the interface was deleted"));
-        }
-        let Some(interface) = self.interfaces.remove(&key) else { return };
+    /// A slave's interface begins an attempt: its connection is entered, and in the hands of the caller.
+    /// Returns how many S2M and M2S rings it asks for.
+    pub(super) fn begin_attempt(&mut self, key: u64) -> Result<(ConnectionId, Admitted, (u16, u16)), Error> {
+        let closed = self.closed;
+        let interface = self.interfaces.get_mut(&key).filter(|_| !closed).ok_or(Error::Deleted)?;
         if interface.config.role == Role::Master {
-            self.stop_listening(&interface.config);
+            return Err(Error::NotASlave);
+        }
+        if interface.connection.is_some() {
+            return Err(Error::AlreadyConnected);
+        }
+        let id = self.connections.enter(Instant::now(), interface.config.timeouts);
+        interface.connection = Some(id);
+        interface.retry.clear();
+        Ok((id, interface.admitted(key), interface.rings.wish()))
+    }
+
+    /// An attempt failed before there was a connection.
+    pub(super) fn abort_attempt(&mut self, id: ConnectionId, key: u64) {
+        self.connections.remove(id);
+        if let Some(interface) = self.interfaces.get_mut(&key)
+            && interface.connection == Some(id)
+        {
+            interface.connection = None;
         }
     }
 
-    /// Ends everything, once.
-    pub(super) fn shut_down(&mut self, keep_waker: bool) {
-        if self.closed {
-            return;
+    /// Why an attempt failed: kept, told unless it is the same as before, and another is made later.
+    pub(super) fn attempt_failed(&mut self, key: u64, reason: Disconnect) {
+        let Some(interface) = self.interfaces.get_mut(&key) else { return };
+        interface.retry.failed(Instant::now());
+        if interface.wants_folder() {
+            self.folders.await_for(key);
         }
-        self.closed = true;
-        let keys: Vec<_> = self.interfaces.keys().copied().collect();
-        keys.into_iter().for_each(|key| self.delete(key));
-        self.close_kept_listeners();
-        self.registry.unwatch(self.timer.as_fd());
-        if !keep_waker {
-            self.registry.unwatch(self.reports.waker.as_fd());
+        let repeated = interface.last_disconnect.as_ref() == Some(&reason);
+        interface.last_disconnect = Some(reason.clone());
+        if !repeated {
+            self.notify(key, Event::ConnectFailed(reason));
         }
-        self.sources.clear();
     }
 
-    /// Does what a ready descriptor asks for.
-    pub(super) fn handle_fd(&mut self, fd: RawFd) {
-        match self.sources.get(&fd).cloned() {
-            Some(Source::Waker) => {
-                let _ = self.reports.waker.drain(); // readiness is all it says
-                self.take_reports();
-                self.drop_damaged();
+    /// Changes how long a slave waits between attempts, also for the one that it is waiting for.
+    pub(super) fn set_reconnect(&mut self, key: u64, interval: Option<Duration>) -> Result<(), Error> {
+        let interface = self.interfaces.get_mut(&key).ok_or(Error::Deleted)?;
+        interface.retry.set_interval(interval);
+        if interface.connection.is_none() && interface.config.role == Role::Slave {
+            interface.retry.later(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// A client has named its interface.
+    pub(super) fn admit(
+        &mut self,
+        connection: &mut Connection,
+        init: &Init,
+        credentials: Option<Credentials>,
+        quota: Quota,
+    ) -> Result<(), Disconnect> {
+        let Some(listener) = connection.listener().cloned() else { return Ok(()) };
+        let listening = self.listeners.get_mut(&listener);
+        let key = listening.as_ref().and_then(|listening| listening.interfaces.get(&init.id).copied());
+        connection.asked_for = key;
+        let Some((key, interface)) = key.and_then(|key| Some((key, self.interfaces.get_mut(&key)?))) else {
+            return connection.admit(Admission::Unknown);
+        };
+        check_credentials(&interface.config, credentials)?;
+        if interface.connection.is_some() {
+            return connection.admit(Admission::Busy);
+        }
+        let config = &interface.config;
+        connection.admit(Admission::Interface {
+            mode: config.mode,
+            secret: &config.secret,
+            s2m_rings: config.s2m_rings(),
+            m2s_rings: config.m2s_rings(),
+        })?;
+        connection.belong_to(interface.admitted(key), init.name, quota);
+        interface.connection = Some(connection.id);
+        self.connections.set_timeouts(connection.id, interface.config.timeouts);
+        if let Some(listening) = listening {
+            listening.stop_waiting(connection.id);
+        }
+        Ok(())
+    }
+
+    /// The interface that a client names, if there is one.
+    pub(super) fn asked_for(&self, connection: &Connection, init: &Init) -> Option<Admitted> {
+        let key = *self.listeners.get(connection.listener()?)?.interfaces.get(&init.id)?;
+        Some(self.interfaces.get(&key)?.admitted(key))
+    }
+
+    /// The link of an interface is up.
+    pub(super) fn link_up(&mut self, connection: &mut Connection, link: Arc<Link>) -> Result<(), Disconnect> {
+        let key = connection.asked_for;
+        let interface = key.and_then(|key| self.interfaces.get_mut(&key));
+        let interface = interface.ok_or(Disconnect::Local("the interface was deleted"))?;
+        let warning = interface.link_up(link, connection.names);
+        self.folders.await_no_more();
+        self.connections.finish_handshake(connection.id);
+        connection.is_up = true;
+        self.warnings.extend(warning);
+        if let Some(key) = key {
+            self.notify(key, Event::Connected);
+        }
+        Ok(())
+    }
+
+    /// A connection has ended. Its interface, if it has one, has no link any more, and keeps `spare`, which is then what
+    /// it kept before.
+    pub(super) fn forget(
+        &mut self,
+        connection: &Connection,
+        spare: &mut Option<Spare>,
+        fd: RawFd,
+        reason: Disconnect,
+    ) -> Ended {
+        let unwanted = self.connections.remove(connection.id);
+        if connection.watched {
+            self.sources.remove(&fd);
+        }
+        if let Some(listening) = connection.listener().and_then(|listener| self.listeners.get_mut(listener)) {
+            listening.stop_waiting(connection.id);
+        }
+        if let Disconnect::Quota { .. } | Disconnect::Fault(PeerFault::TooManyRegions { .. }) = reason {
+            self.refused_by_quota += 1;
+        }
+        let link = match &connection.admitted {
+            Some(admitted) => self.link_down(admitted.key, connection, spare, reason),
+            None => {
+                self.note_refusal(connection.asked_for, &reason);
+                None
             }
-            Some(Source::Timer) => {
-                let _ = self.timer.drain(); // readiness is all it says
-                self.armed = None;
-                self.on_timer(Instant::now());
+        };
+        Ended { link, unwanted }
+    }
+
+    fn link_down(
+        &mut self,
+        key: u64,
+        connection: &Connection,
+        spare: &mut Option<Spare>,
+        reason: Disconnect,
+    ) -> Option<Arc<Link>> {
+        let id = Some(connection.id);
+        let interface = self.interfaces.get_mut(&key).filter(|interface| interface.connection == id)?;
+        if let Disconnect::Fault(fault) = reason {
+            self.warnings.extend(interface.note_fault(fault));
+        }
+        if spare.is_some() {
+            std::mem::swap(&mut interface.spare, spare);
+        }
+        if interface.rings.learn(connection.ring_limit()) {
+            interface.ask_for_fewer_rings();
+            self.return_memory(key);
+            return None;
+        }
+        let link = interface.link_down(reason.clone());
+        if interface.wants_folder() {
+            self.folders.await_for(key);
+        }
+        let event = match &link {
+            Some(link) => {
+                self.remove_interrupts(link);
+                Event::Disconnected(reason)
             }
-            Some(Source::Listener(address)) => self.accept(&address),
-            Some(Source::Connection) => self.read(fd),
-            Some(Source::Interrupt { owner, queue }) => self.on_interrupt(owner, queue),
-            None => {}
+            None => Event::ConnectFailed(reason),
+        };
+        self.notify(key, event);
+        self.return_memory(key);
+        link
+    }
+
+    /// The program has provided packet memory for a connection. False if the connection has ended.
+    pub(super) fn lend(&mut self, key: u64, id: ConnectionId) -> bool {
+        let interface = self.interfaces.get_mut(&key).filter(|interface| interface.connection == Some(id));
+        interface.map(|interface| interface.lent = true).is_some()
+    }
+
+    /// The connection has ended that packet memory was provided for.
+    fn return_memory(&mut self, key: u64) {
+        let interface = self.interfaces.get_mut(&key);
+        if interface.is_some_and(|interface| std::mem::take(&mut interface.lent)) {
+            self.notify(key, Event::PacketMemoryReturned);
         }
     }
 
-    fn take_reports(&mut self) {
-        for report in self.reports.take() {
-            let interface = self.interfaces.get(&report.owner);
-            let connection = interface.filter(|i| i.has_epoch(report.epoch)).and_then(|i| i.connection);
-            if let Some(fd) = connection {
-                self.hang_up(fd, Disconnect::Fault(report.fault));
+    /// The interrupts of a link are not reported any more.
+    pub(super) fn remove_interrupts(&mut self, link: &Link) {
+        for ring in link.rings() {
+            use std::os::fd::{AsFd, AsRawFd};
+            let fd = ring.event.as_fd().as_raw_fd();
+            if let Some(Source::Interrupt { .. }) = self.sources.get(&fd) {
+                self.sources.remove(&fd);
             }
         }
     }
 
-    /// Ends links whose peer has taken pages of a region away.
-    fn drop_damaged(&mut self) {
-        let damaged = self.interfaces.values().filter_map(|interface| {
-            Some((interface.connection?, interface.link.as_ref()?.damaged_region()?))
-        });
-        let damaged: Vec<_> = damaged.collect();
-        for (fd, region) in damaged {
-            self.hang_up(fd, Disconnect::Fault(PeerFault::RegionLost { region }));
+    /// A client did something wrong before it was admitted to an interface.
+    fn note_refusal(&mut self, asked_for: Option<u64>, reason: &Disconnect) {
+        let Disconnect::Fault(fault) = *reason else { return };
+        let warning = match asked_for.and_then(|key| self.interfaces.get_mut(&key)) {
+            Some(interface) => interface.note_refusal(fault),
+            None => self.note_stranger(fault),
+        };
+        self.warnings.extend(warning);
+    }
+
+    /// The peer of a transmit queue makes notifications slow.
+    pub(super) fn note_slow_peer(&mut self, owner: u64, queue: u16) {
+        let warning = self.interfaces.get_mut(&owner).and_then(|interface| interface.note_slow_peer(queue));
+        self.warnings.extend(warning);
+    }
+
+    /// The slave of an interface has overrun the ring of a receive queue.
+    pub(super) fn note_overrun(&mut self, owner: u64, queue: u16, lost: u64) {
+        let interface = self.interfaces.get_mut(&owner);
+        self.warnings.extend(interface.and_then(|interface| interface.note_overrun(queue, lost)));
+    }
+
+    /// The registry refused to watch a descriptor.
+    pub(super) fn cannot_watch(&mut self, what: &'static str, error: String) {
+        if let Some(suppressed) = self.watch_warnings.pass(Instant::now()) {
+            self.warnings.push(Warning::Watch { what, error, suppressed });
         }
     }
 
-    /// A client did something wrong before it got as far as an interface.
-    pub(super) fn note_stranger(&mut self, fault: PeerFault) {
+    fn note_stranger(&mut self, fault: PeerFault) -> Option<Warning> {
         self.stranger_faults.count(fault.kind());
-        if let Some(suppressed) = self.stranger_warnings.pass(Instant::now()) {
-            tracing::warn!(kind = fault.kind().name(), suppressed, "client refused: {fault}");
-        }
+        let suppressed = self.stranger_warnings.pass(Instant::now())?;
+        Some(Warning::Stranger { fault, suppressed })
     }
 
-    fn on_interrupt(&mut self, owner: u64, queue: u16) {
-        let Some(interface) = self.interfaces.get(&owner) else { return };
-        let direction = rx_direction(interface.config.role);
-        let ring = interface.link.as_ref().and_then(|link| link.ring(direction, queue));
-        let Some(ring) = ring else { return };
-        let pending = interface.config.interrupts == Interrupts::Pending;
-        let polled = interface.rx_slot(queue).is_some_and(|slot| slot.mode() != RxMode::Interrupt);
-        if !pending || polled {
-            let _ = ring.event.drain(); // before the handler receives, so that no ring is lost
+    /// Takes an interface out for good, with an event if it had a connection.
+    pub(super) fn remove_interface(&mut self, key: u64) -> Option<(InterfaceState, Ended)> {
+        let reason = Disconnect::Local("the interface was deleted");
+        let interface = self.interfaces.get_mut(&key)?;
+        let had_connection = interface.connection.is_some();
+        let link = interface.link.take();
+        if let Some(link) = &link {
+            self.remove_interrupts(link);
         }
-        // a receiver that polls does not clear what is pending
-        if !(pending && polled) {
-            self.notify(owner, Event::Interrupt { queue });
+        if had_connection {
+            let end = if link.is_some() { Event::Disconnected } else { Event::ConnectFailed };
+            self.notify(key, end(reason));
+        }
+        self.return_memory(key);
+        let interface = self.interfaces.remove(&key)?;
+        self.folders.await_no_more();
+        Some((interface, Ended { link, unwanted: Vec::new() }))
+    }
+
+    /// The listening socket on an address, and whose work it is to close what its clients leave.
+    pub(super) fn listener(&self, address: &SocketAddress) -> Option<(Arc<Listener>, Owner)> {
+        let listening = self.listeners.get(address)?;
+        Some((listening.listener.clone()?, listening.strangers))
+    }
+
+    /// Takes an interface off its listener, which is returned if it was the last.
+    pub(super) fn stop_listening(&mut self, config: &Config) -> Option<Listening> {
+        let listening = self.listeners.get_mut(&config.socket)?;
+        listening.interfaces.remove(&config.id);
+        if listening.is_unused() { self.listeners.remove(&config.socket) } else { None }
+    }
+
+    /// The name in a listener's HELLO, which is sent before the client names an interface: the application's of the oldest.
+    pub(super) fn app_name(&self, address: &SocketAddress) -> Name {
+        let oldest = self.listeners.get(address).and_then(|listening| listening.interfaces.values().min());
+        let oldest = oldest.and_then(|key| self.interfaces.get(key));
+        oldest.map_or(Name::from_field([0; 32]), |interface| interface.config.app_name)
+    }
+
+    /// Queues an event for the handler of its interface.
+    pub(super) fn notify(&mut self, key: u64, event: Event) {
+        let handler = self.interfaces.get(&key).and_then(|interface| interface.config.on_event.clone());
+        if let Some(handler) = handler {
+            self.events.queue.push_back(Notice { owner: key, handler, event });
         }
     }
 
     /// When something must happen by itself.
-    fn next_deadline(&self) -> Option<Instant> {
-        let handshakes = self.connections.values().filter_map(|connection| connection.deadline);
-        let retries = self.interfaces.values().filter_map(|interface| interface.retry_at);
-        let pauses = self.listeners.values().filter_map(|listening| listening.paused_until);
-        handshakes.chain(retries).chain(pauses).min()
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let retries = self.interfaces.values().filter_map(|interface| interface.retry.at());
+        let pauses = self.listeners.values().filter_map(Listening::paused_until);
+        self.connections.next_deadline().into_iter().chain(retries).chain(pauses).min()
     }
 
-    pub(super) fn rearm_timer(&mut self) {
-        let next = self.next_deadline();
-        if next == self.armed {
-            return;
-        }
-        self.armed = next;
-        let now = Instant::now();
-        let after = next.map(|deadline| {
-            // zero would disarm it
-            deadline.saturating_duration_since(now).max(std::time::Duration::from_micros(1))
-        });
-        if let Err(error) = self.timer.set(after) {
-            tracing::error!(%error, "cannot set the control plane's timer");
-        }
-    }
-
-    fn on_timer(&mut self, now: Instant) {
+    /// What must happen by now. Nothing of it is due again.
+    pub(super) fn take_due(&mut self, now: Instant) -> Due {
+        let late = self.connections.take_late(now);
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let late = self.connections.iter().filter(|(_, connection)| due(connection.deadline));
-        let late: Vec<_> = late.map(|(fd, connection)| (*fd, connection.timeout())).collect();
-        for (fd, fault) in late {
-            self.hang_up(fd, Disconnect::Fault(fault));
-        }
-        let waiting = self.interfaces.iter().filter(|(_, interface)| due(interface.retry_at));
-        let waiting: Vec<_> = waiting.map(|(key, _)| *key).collect();
-        for key in waiting {
-            self.connect(key);
-        }
-        self.resume_listeners(now);
+        let waiting = self.interfaces.iter_mut().filter(|(_, interface)| due(interface.retry.at()));
+        let retries = waiting.map(|(key, interface)| {
+            interface.retry.clear();
+            *key
+        });
+        let retries = retries.collect();
+        let paused = self.listeners.iter_mut().filter(|(_, listening)| due(listening.paused_until()));
+        let rested = paused.map(|(address, listening)| {
+            listening.watch = super::listener::Watch::Changing;
+            address.clone()
+        });
+        Due { late, retries, rested: rested.collect() }
     }
 
-    pub(super) fn add_connection(&mut self, connection: Connection) -> Result<RawFd, Disconnect> {
-        let fd = connection.channel.as_fd().as_raw_fd();
-        self.watch(connection.channel.as_fd(), Source::Connection)?;
-        self.connections.insert(fd, connection);
-        Ok(fd)
+    /// Connections whose peer has taken pages of a region away, and of which.
+    pub(super) fn damaged(&self) -> Vec<(ConnectionId, u16)> {
+        let damaged = self.interfaces.values().filter_map(|interface| {
+            Some((interface.connection?, interface.link.as_ref()?.damaged_region()?))
+        });
+        damaged.collect()
     }
 
-    pub(super) fn watch_listener(&mut self, address: &SocketAddress) -> Result<(), Error> {
-        let Some(listening) = self.listeners.get(address) else { return Ok(()) };
-        let fd = listening.listener.as_fd();
-        self.registry.watch(fd).map_err(Error::system("watching the listener"))?;
-        self.sources.insert(fd.as_raw_fd(), Source::Listener(address.clone()));
-        Ok(())
+    /// The connection of the link in which a data thread met a fault.
+    pub(super) fn connection_of(&self, owner: u64, epoch: u64) -> Option<ConnectionId> {
+        let interface = self.interfaces.get(&owner)?;
+        interface.connection.filter(|_| interface.queues.has_epoch(epoch))
     }
 
-    fn watch(&mut self, fd: std::os::fd::BorrowedFd<'_>, source: Source) -> Result<(), Disconnect> {
-        self.registry
-            .watch(fd)
-            .map_err(|error| Disconnect::Failed(format!("watching a descriptor: {error}")))?;
-        self.sources.insert(fd.as_raw_fd(), source);
-        Ok(())
-    }
-
-    pub(super) fn unwatch(&mut self, fd: std::os::fd::BorrowedFd<'_>) {
-        self.sources.remove(&fd.as_raw_fd());
-        self.registry.unwatch(fd);
-    }
-
-    /// The link of an interface is up.
-    pub(super) fn link_up(
-        &mut self,
-        key: u64,
-        attached: Attached,
-        peer_name: Name,
-        peer_app_name: Name,
-    ) -> Result<(), Disconnect> {
-        let Some(interface) = self.interfaces.get_mut(&key) else {
-            return Err(Disconnect::Local("the interface was deleted"));
-        };
-        let link = interface.install(attached);
-        interface.link = Some(Arc::clone(&link));
-        interface.peer_name = peer_name;
-        interface.peer_app_name = peer_app_name;
-        interface.connects += 1;
-        tracing::debug!(interface = %interface.config.name, peer = %peer_name, "link up");
-        for region in link.region_details().iter().filter(|region| !region.sealed) {
-            if let Some(suppressed) = interface.warnings.pass(Instant::now()) {
-                let (interface, region) = (&interface.config.name, region.index);
-                tracing::warn!(%interface, region, suppressed, "the peer's memory is not sealed against shrinking");
-            }
-        }
-        if interface.config.interrupts != Interrupts::Left {
-            let direction = rx_direction(interface.config.role);
-            for ring in link.rings.iter().filter(|ring| ring.direction == direction) {
-                self.watch(ring.event.as_fd(), Source::Interrupt { owner: key, queue: ring.index })?;
-            }
-        }
-        self.notify(key, Event::Connected);
-        Ok(())
-    }
-
-    /// The connection of an interface is gone, and with it the link if it was up.
-    pub(super) fn link_down(&mut self, key: u64, reason: Disconnect) {
-        let Some(interface) = self.interfaces.get_mut(&key) else { return };
-        interface.connection = None;
-        interface.clear_queues();
-        if let Disconnect::Fault(fault) = reason {
-            interface.note_fault(fault);
-        }
-        let link = interface.link.take();
-        interface.peer_name = Name::from_field([0; 32]);
-        interface.peer_app_name = Name::from_field([0; 32]);
-        interface.last_disconnect = Some(reason.clone());
-        if interface.config.role == Role::Slave {
-            interface.retry_at = interface.config.reconnect.map(|interval| Instant::now() + interval);
-        }
-        tracing::debug!(interface = %interface.config.name, %reason, "link down");
-        let watched = interface.config.interrupts != Interrupts::Left;
-        let Some(link) = link else {
-            return self.notify(key, Event::ConnectFailed(reason));
-        };
-        for ring in &link.rings {
-            if watched && self.sources.contains_key(&ring.event.as_fd().as_raw_fd()) {
-                self.unwatch(ring.event.as_fd());
-            }
-            // a peer may have filled the counter to hold up a thread of ours that rings it
-            let _ = ring.event.drain();
-        }
-        self.notify(key, Event::Disconnected(reason));
-    }
-
-    pub(super) fn notify(&mut self, key: u64, event: Event) {
-        if let Some(interface) = self.interfaces.get(&key) {
-            self.notices.push(Notice { handler: interface.config.on_event.clone(), event });
-        }
-    }
-
-    /// Changes a receive queue's mode from outside its data thread. Whoever waits is woken once, to look.
-    pub(crate) fn set_rx_mode(&self, key: u64, queue: u16, mode: RxMode) -> Result<(), Error> {
-        let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
-        let count = interface.config.rx_queues;
-        let no_queue = Error::NoSuchQueue { direction: "rx", index: queue, count };
+    /// The eventfd that a descriptor's number stands for, and how its interface wants to be told.
+    pub(super) fn interrupt(
+        &self,
+        owner: u64,
+        queue: u16,
+    ) -> Option<(Arc<memif_os::event::EventFd>, Interrupts, bool)> {
+        let interface = self.interfaces.get(&owner)?;
         let direction = rx_direction(interface.config.role);
-        let ring = || interface.link.as_ref().and_then(|link| link.ring(direction, queue));
-        interface.rx_slot(queue).ok_or(no_queue)?.change_mode(mode, ring);
-        Ok(())
+        let ring = interface.link.as_ref()?.ring(direction, queue)?;
+        let mailbox = interface.queues.rx().get(usize::from(queue));
+        let polled = mailbox.is_some_and(|mailbox| mailbox.mode() != crate::config::RxMode::Interrupt);
+        Some((Arc::clone(&ring.event), interface.config.interrupts, polled))
     }
+}
 
-    /// The number of the eventfd that wakes a receive queue.
-    pub(crate) fn event_fd(&self, key: u64, queue: u16) -> Result<RawFd, Error> {
-        let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
-        let count = interface.config.rx_queues;
-        interface.rx_slot(queue).ok_or(Error::NoSuchQueue { direction: "rx", index: queue, count })?;
-        let no_link = || Error::NoLink { waited: Duration::ZERO, last: interface.last_disconnect.clone() };
-        let link = interface.link.as_ref().ok_or_else(no_link)?;
-        let ring = link.ring(rx_direction(interface.config.role), queue);
-        let count = u16::try_from(link.rings.len()).unwrap_or(u16::MAX);
-        ring.map(|ring| ring.event.as_fd().as_raw_fd()).ok_or(Error::NoSuchQueue {
-            direction: "rx",
-            index: queue,
-            count,
-        })
-    }
-
-    pub(crate) fn details(&self, key: u64) -> Result<Details, Error> {
-        let interface = self.interfaces.get(&key).ok_or(Error::Deleted)?;
-        let config = &interface.config;
-        let ring = |direction, index| {
-            interface.link.as_ref().and_then(|link| link.ring(direction, index)).map(LinkRing::details)
-        };
-        let rx = interface.rx.iter().map(|slot| QueueDetails {
-            index: slot.index(),
-            stats: slot.counters.read(),
-            rx_mode: slot.mode(),
-            ring: ring(rx_direction(config.role), slot.index()),
-        });
-        let tx = interface.tx.iter().map(|slot| QueueDetails {
-            index: slot.index(),
-            stats: slot.counters.read(),
-            rx_mode: slot.mode(),
-            ring: ring(tx_direction(config.role), slot.index()),
-        });
-        Ok(Details {
-            name: config.name,
-            app_name: config.app_name,
-            peer_name: interface.peer_name,
-            peer_app_name: interface.peer_app_name,
-            id: config.id,
-            role: config.role,
-            mode: config.mode,
-            socket: config.socket.to_string(),
-            link_up: interface.is_up(),
-            connects: interface.connects,
-            last_disconnect: interface.last_disconnect.clone(),
-            faults: interface.faults.clone(),
-            regions: interface.link.as_ref().map(|link| link.region_details()).unwrap_or_default(),
-            rx: rx.collect(),
-            tx: tx.collect(),
-        })
+/// Whether a client's process may have the interface at all. Comes before the secret, of which it learns nothing then.
+fn check_credentials(config: &Config, credentials: Option<Credentials>) -> Result<(), Disconnect> {
+    match credentials {
+        _ if config.allowed.takes_all() => Ok(()),
+        Some(process) => Ok(config.allowed.check(process)?),
+        // the interface was replaced between two looks
+        None => Err(Disconnect::Closed),
     }
 }

@@ -1,10 +1,10 @@
-//! Every order in which the control plane and data threads can meet at a slot, as far as the memory model allows.
+//! Every order in which the control plane and data threads can meet at a mailbox, as far as the memory model allows.
 //!
-//! Slots and handles are the real ones. A link's end is a stand-in here, which knows whether it and the memory under it
-//! are still there, and tells loom of each use: loom reports one that is not ordered with another thread's, and at the
-//! end whatever was not dropped.
+//! Mailboxes and handles are the real ones. The end of a link is a stand-in: it knows whether it and the memory under it
+//! still exist, and tells loom of each use. Loom reports a use that is not ordered with another thread's, and in the end
+//! whatever was not dropped.
 //!
-//! The models with `should_panic` do one thing wrongly, and show that the others could fail.
+//! The models with `should_panic` contain one mistake, and show that the others could fail.
 #![allow(clippy::unwrap_used)] // tests
 
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use loom::thread;
 use memif_os::event::EventFd;
 use memif_ring::fault::PeerFault;
 
+use super::mailbox::{Handle, Mailbox};
 use super::mode::Interrupts;
-use super::{Handle, Slot};
+use super::report::{Report, Reports};
 use crate::config::RxMode;
-use crate::control::Reports;
 
 const OWNER: u64 = 7;
 const FAULT: PeerFault = PeerFault::RegionLost { region: 0 };
 const A: usize = 0;
 const B: usize = 1;
 
-/// What has been dropped, by link: outside of loom's sight, so that looking orders nothing.
+/// What has been dropped, by link: not known to loom, so that reading it orders nothing.
 #[derive(Default)]
 struct Fates {
     ends: [AtomicUsize; 2],
@@ -83,7 +83,7 @@ impl Drop for End {
 /// The control plane's view of one queue.
 #[derive(Clone)]
 struct Control {
-    slot: Arc<Slot<End>>,
+    mailbox: Arc<Mailbox<End>>,
     reports: Arc<Reports>,
     fates: Arc<Fates>,
 }
@@ -94,8 +94,8 @@ type Held = loom::sync::Arc<Memory>;
 impl Control {
     fn new() -> Self {
         let reports = Arc::new(Reports::new().unwrap());
-        let slot = Slot::new(0, RxMode::Polling, &reports, OWNER);
-        Self { slot, reports, fates: Arc::default() }
+        let mailbox = Mailbox::new(0, RxMode::Polling, &reports, OWNER);
+        Self { mailbox, reports, fates: Arc::default() }
     }
 
     fn end(&self, link: usize) -> End {
@@ -107,30 +107,33 @@ impl Control {
     fn install(&self, link: usize) -> Held {
         let end = self.end(link);
         let held = end.memory.clone();
-        self.slot.install(end);
+        self.mailbox.install(end);
         held
     }
 
     fn clear(&self, held: Held) {
-        self.slot.clear();
+        self.mailbox.clear();
         drop(held);
     }
 
     /// As [`crate::Interface::rx`]: one handle at a time.
     fn handle(&self) -> Option<Handle<End>> {
-        self.slot.take().then(|| Handle::new(Arc::clone(&self.slot)))
+        self.mailbox.take().then(|| Handle::new(Arc::clone(&self.mailbox)))
     }
 
     /// Whether any of the faults that came in belongs to the present link, as the control plane finds that out.
     fn ends_link(&self) -> bool {
         let reports = self.reports.take();
-        reports.iter().any(|report| report.owner == OWNER && self.slot.epoch() == report.epoch)
+        let present = self.mailbox.epoch();
+        reports
+            .iter()
+            .any(|report| matches!(*report, Report::Fault { owner: OWNER, epoch, .. } if epoch == present))
     }
 
-    /// Drops the slot with whatever is in it. Everything of links A and `last` is gone then, once each.
+    /// Drops the mailbox with whatever is in it. Everything of links A and `last` is gone then, once each.
     fn finish(self, last: usize) {
-        let Self { slot, fates, .. } = self;
-        assert!(Arc::into_inner(slot).is_some(), "somebody still has the slot");
+        let Self { mailbox, fates, .. } = self;
+        assert!(Arc::into_inner(mailbox).is_some(), "somebody still has the mailbox");
         for link in A..=last {
             let count = (fates.ends[link].load(Count), fates.memory[link].load(Count));
             assert_eq!(count, (1, 1), "ends and memory dropped of link {link}");
@@ -138,17 +141,17 @@ impl Control {
     }
 }
 
-/// What a burst says of its link, if there was one.
+/// What a burst saw of its link, if there was one: the link, and the number of the burst on it.
 type Seen = Option<(usize, u32)>;
 
-/// One burst; says on which link, and the how-manieth it was there.
+/// One burst.
 fn burst(handle: &mut Handle<End>) -> Seen {
     let end = handle.link()?;
     end.carry();
     Some((end.memory.link, end.bursts))
 }
 
-/// Runs a model to the end, and says how many executions that took.
+/// Runs a model to the end, and prints the number of executions.
 fn explore(name: &'static str, model: impl Fn() + Send + Sync + 'static) {
     let executions = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&executions);
@@ -208,11 +211,7 @@ fn an_epoch_that_moves_too_early_loses_the_link() {
         let mut handle = control.handle().unwrap();
         let connecting = thread::spawn({
             let control = control.clone();
-            move || {
-                control.slot.epoch.fetch_add(1, Ordering::Release);
-                let end = control.end(A);
-                control.slot.lock().link = Some(end);
-            }
+            move || control.mailbox.install_epoch_first(|| control.end(A))
         });
         burst(&mut handle);
         connecting.join().unwrap();
@@ -344,16 +343,16 @@ fn an_old_fault_does_not_end_the_next_link() {
 
 #[test]
 #[should_panic(expected = "an old fault ended the next link")]
-fn a_fault_with_the_slots_epoch_ends_the_next_link() {
+fn a_fault_with_the_mailboxs_epoch_ends_the_next_link() {
     loom::model(|| {
         fault(|handle| {
-            handle.epoch = handle.slot.epoch();
+            handle.epoch = handle.mailbox.epoch();
             handle.fail(FAULT);
         });
     });
 }
 
-/// Whoever looks for a link, finds none and goes to sleep hears of the one that comes.
+/// A thread that finds no link and goes to sleep is woken when one comes.
 fn doorbell(looked_before: bool) {
     let control = Control::new();
     let mut handle = control.handle().unwrap();
@@ -375,7 +374,7 @@ fn doorbell(looked_before: bool) {
 }
 
 #[test]
-fn a_sleeper_hears_of_a_link() {
+fn a_sleeper_is_woken_by_a_new_link() {
     explore("queue doorbell", || doorbell(false));
     explore("queue late doorbell", || doorbell(true));
 }
@@ -385,8 +384,10 @@ impl Interrupts for Memory {
         self.masked.store(masked, Ordering::Relaxed);
     }
 
-    // who hears of it is the ring's model
-    fn ring(&self) {}
+    // the ring's own model shows who is woken
+    fn wake(&self) -> bool {
+        true
+    }
 }
 
 /// What a queue with a new mode must never be left with.
@@ -395,18 +396,18 @@ fn not_masked(memory: &Memory) {
 }
 
 /// A data thread asks for interrupts while the link comes; `notice` is the control plane's last step.
-fn mode_and_link(notice: fn(&Slot<End>, &Memory)) {
+fn mode_and_link(notice: fn(&Mailbox<End>, &Memory)) {
     let control = Control::new();
     let mut handle = control.handle().unwrap();
     let changing = thread::spawn({
-        let slot = Arc::clone(&control.slot);
-        move || slot.change_mode(RxMode::Interrupt, || handle.link().map(|end| &*end.memory))
+        let mailbox = Arc::clone(&control.mailbox);
+        move || mailbox.change_mode(RxMode::Interrupt, || handle.link().map(|end| &*end.memory))
     });
     let end = control.end(A);
     let held = end.memory.clone();
-    control.slot.apply_mode(&*held);
-    control.slot.install(end);
-    notice(&control.slot, &held);
+    control.mailbox.apply_mode(&*held);
+    control.mailbox.install(end);
+    notice(&control.mailbox, &held);
     changing.join().unwrap();
     not_masked(&held);
     drop(held);
@@ -414,17 +415,17 @@ fn mode_and_link(notice: fn(&Slot<End>, &Memory)) {
 }
 
 /// The control plane asks for interrupts while a receiver wakes up; `notice` is the receiver's last step.
-fn mode_and_sleeper(notice: fn(&Slot<End>, &Memory)) {
+fn mode_and_sleeper(notice: fn(&Mailbox<End>, &Memory)) {
     let control = Control::new();
     let held = control.install(A);
     let waking = thread::spawn({
-        let (slot, held) = (Arc::clone(&control.slot), held.clone());
+        let (mailbox, held) = (Arc::clone(&control.mailbox), held.clone());
         move || {
-            slot.apply_mode(&*held);
-            notice(&slot, &held);
+            mailbox.apply_mode(&*held);
+            notice(&mailbox, &held);
         }
     });
-    control.slot.change_mode(RxMode::Interrupt, || Some(&*held));
+    control.mailbox.change_mode(RxMode::Interrupt, || Some(&*held));
     waking.join().unwrap();
     not_masked(&held);
     drop(held);
@@ -433,8 +434,8 @@ fn mode_and_sleeper(notice: fn(&Slot<End>, &Memory)) {
 
 #[test]
 fn a_change_of_mode_is_never_lost() {
-    explore("queue mode and link", || mode_and_link(|slot, ring| slot.notice_mode(ring)));
-    explore("queue mode and sleeper", || mode_and_sleeper(|slot, ring| slot.notice_mode(ring)));
+    explore("queue mode and link", || mode_and_link(|mailbox, ring| mailbox.notice_mode(ring)));
+    explore("queue mode and sleeper", || mode_and_sleeper(|mailbox, ring| mailbox.notice_mode(ring)));
 }
 
 #[test]

@@ -1,12 +1,47 @@
 //! The sets of queues that a task may have.
 
+use crate::loopback::{LoopbackRx, LoopbackTx};
 use crate::queue::{RxQueue, TxQueue};
 
-/// Queues of one task: a queue, or a tuple, vector or array of such sets. A worker needs to know them to see whether
-/// packets moved, and to sleep over those that receive.
+/// The queues of one task: a queue, or a tuple, vector or array of such sets. By it a worker sees whether packets moved,
+/// and which queues to sleep over.
+///
+/// Implement it for a type of your own that receives or sends, to use it in a task:
+///
+/// ```
+/// use memif_pmd::{Burst, Queues, Transmit, Workers, forward};
+///
+/// /// Counts packets and drops them.
+/// #[derive(Default)]
+/// struct Sink(u64);
+///
+/// impl Transmit for Sink {
+///     fn send(&mut self, burst: &mut Burst) -> usize {
+///         let packets = burst.len();
+///         burst.clear();
+///         self.0 += packets as u64;
+///         packets
+///     }
+/// }
+///
+/// impl Queues for Sink {
+///     fn activity(&self) -> u64 {
+///         self.0
+///     }
+/// }
+/// # let (_left, right) = memif_pmd::loopback(8);
+/// let running = Workers::new().anywhere((right.rx, Sink::default()), forward).start()?;
+/// running.stop().stop();
+/// running.wait()?;
+/// # Ok::<(), memif_pmd::Error>(())
+/// ```
 pub trait Queues: Send {
-    /// Calls `visit` with each receive queue.
-    fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue));
+    /// Calls `visit` with each receive queue of an interface. A worker with [`Idle::Sleep`](crate::Idle::Sleep) is woken
+    /// when packets come on them; on anything else that receives it looks every 100 ms while it sleeps.
+    fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
+        let _ = visit;
+    }
+
     /// A number that changes whenever a packet has moved.
     fn activity(&self) -> u64;
 }
@@ -22,10 +57,20 @@ impl Queues for RxQueue {
 }
 
 impl Queues for TxQueue {
-    fn each_rx<'a>(&'a mut self, _visit: &mut dyn FnMut(&'a mut RxQueue)) {}
-
     fn activity(&self) -> u64 {
         self.activity()
+    }
+}
+
+impl Queues for LoopbackRx {
+    fn activity(&self) -> u64 {
+        self.received()
+    }
+}
+
+impl Queues for LoopbackTx {
+    fn activity(&self) -> u64 {
+        self.sent()
     }
 }
 
@@ -35,7 +80,7 @@ impl<Q: Queues> Queues for Vec<Q> {
     }
 
     fn activity(&self) -> u64 {
-        self.iter().map(Queues::activity).sum()
+        self.iter().map(Queues::activity).fold(0, u64::wrapping_add)
     }
 }
 
@@ -45,7 +90,7 @@ impl<Q: Queues, const N: usize> Queues for [Q; N] {
     }
 
     fn activity(&self) -> u64 {
-        self.iter().map(Queues::activity).sum()
+        self.iter().map(Queues::activity).fold(0, u64::wrapping_add)
     }
 }
 
@@ -58,7 +103,7 @@ macro_rules! tuples {
             }
 
             fn activity(&self) -> u64 {
-                0 $(+ self.$index.activity())*
+                0u64 $(.wrapping_add(self.$index.activity()))*
             }
         }
     )+};

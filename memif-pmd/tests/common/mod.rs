@@ -1,6 +1,8 @@
 //! What the tests share: sockets of their own, pairs of interfaces, and packets that can be checked.
 #![allow(dead_code, reason = "each test program uses its share of it")]
 
+pub(crate) mod packet_memory;
+
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +10,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memif_pmd::{Burst, Event, Interface, InterfaceBuilder, Memif, RxQueue, TxQueue};
+use memif_pmd::{Burst, Event, Interface, InterfaceBuilder, LineSize, Memif, RxQueue, TxQueue};
+
+/// The layout of the rings: the programs that run the tests of another one again, with lines of 128 bytes, are named so.
+pub(crate) fn line() -> LineSize {
+    if env!("CARGO_CRATE_NAME").starts_with("lines_128_") { LineSize::Bytes128 } else { LineSize::Bytes64 }
+}
 
 /// How long anything may take that must happen; nothing in a sound test takes a tenth of it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -142,13 +149,13 @@ pub(crate) fn exchange(
     while expected < numbers.end {
         assert!(Instant::now() < end, "packet {expected} has not arrived; {:?} {:?}", tx.stats(), rx.stats());
         while next < numbers.end {
-            let Some(bytes) = out.reserve(length(next, low, high)) else { break };
+            let Ok(bytes) = out.reserve(length(next, low, high)) else { break };
             fill(bytes, next);
             next += 1;
         }
         tx.send(&mut out);
         rx.receive(&mut back);
-        for got in back.iter() {
+        for got in &back {
             assert_eq!(got.len(), length(expected, low, high), "length of packet {expected}");
             check(got, expected);
             expected += 1;
@@ -164,7 +171,7 @@ pub(crate) fn receive_all(rx: &mut RxQueue, numbers: std::ops::Range<u64>) {
     let mut expected = numbers.start;
     until("all packets", || {
         rx.receive(&mut burst);
-        for got in burst.iter() {
+        for got in &burst {
             check(got, expected);
             expected += 1;
         }
@@ -192,9 +199,33 @@ pub(crate) fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Threads of this process.
+/// Most threads that map, allocate, close and unmap, of all control planes of a process together.
+const BACKGROUND: usize = 44;
+
+/// Threads of this process: those in the background, which are few, come as there is work and end soon after it, and all
+/// others.
+fn threads_by_kind() -> (usize, usize) {
+    let names = fs::read_dir("/proc/self/task").unwrap();
+    let names = names.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    let background =
+        |name: &String| ["memif-closer", "memif-unmapper", "memif-builder"].contains(&name.trim());
+    let (background, others): (Vec<_>, Vec<_>) = names.partition(background);
+    assert!(background.len() <= BACKGROUND, "{} threads in the background", background.len());
+    (background.len(), others.len())
+}
+
+/// Threads of this process but for those in the background.
 pub(crate) fn threads() -> usize {
-    fs::read_dir("/proc/self/task").unwrap().count()
+    threads_by_kind().1
+}
+
+/// Waits until everything that was to be closed or unmapped is, and the threads that did it have ended but for one a kind.
+pub(crate) fn settle() {
+    let memif = Memif::new().unwrap();
+    until("the threads in the background", || {
+        let stats = memif.stats();
+        stats.reaper_queued + stats.reaper_busy == 0 && threads_by_kind().0 <= 3
+    });
 }
 
 /// Mappings of shared memory in this process.
@@ -212,7 +243,13 @@ pub(crate) struct Holdings {
 }
 
 impl Holdings {
-    pub(crate) fn now() -> Self {
+    /// What is held once nothing waits to be closed.
+    pub(crate) fn at_rest() -> Self {
+        settle();
+        Self::now()
+    }
+
+    fn now() -> Self {
         Self { descriptors: open_descriptors(), threads: threads(), mappings: shared_mappings() }
     }
 
@@ -245,6 +282,12 @@ pub(crate) const MANY_DESCRIPTORS: &str = "ulimit -n 8192 2>/dev/null || ulimit 
 /// Tells a child which test it shall run.
 const CHILD: &str = "MEMIF_TEST_CHILD";
 
+/// The name of a test with that of the module that it is in, if any: `lines_128_NAME` includes the tests of another program.
+pub(crate) fn full_name(test: &str) -> String {
+    let path: Vec<&str> = module_path!().split("::").collect();
+    [&path[1..path.len() - 1], &[test]].concat().join("::")
+}
+
 /// Runs the rest of the test called `test` in a process of its own, after the shell commands of `setup`: true in there.
 /// In the test itself it waits for the child, fails as it does, and is false.
 pub(crate) fn in_child_process(test: &str, setup: &str) -> bool {
@@ -254,7 +297,7 @@ pub(crate) fn in_child_process(test: &str, setup: &str) -> bool {
     let output = Command::new("sh")
         .args(["-c", &format!("{setup}; exec \"$0\" \"$@\"")])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &full_name(test), "--nocapture"])
         .env(CHILD, test)
         .output()
         .unwrap();

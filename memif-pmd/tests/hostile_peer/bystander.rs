@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memif_os::huge_pages::HugePages;
-use memif_pmd::{Burst, Interface, Memif, RxQueue, TxQueue};
+use memif_pmd::{Burst, Details, Interface, Memif, RxQueue, TxQueue};
 
+use super::probe::Longest;
 use crate::common::{PATIENCE, check, fill, length, until};
 
 /// The id of the bystander's interface.
@@ -21,7 +22,17 @@ pub(crate) struct Bystander {
     stop: Arc<AtomicBool>,
     /// Packets that arrived, the lesser number of both directions.
     arrived: Arc<AtomicU64>,
+    longest: Arc<Times>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What its packets had to wait for.
+#[derive(Debug, Default)]
+struct Times {
+    /// A call of `receive` or `send`.
+    call: Longest,
+    /// From one packet's arrival to the next.
+    gap: Longest,
 }
 
 impl Bystander {
@@ -39,20 +50,32 @@ impl Bystander {
             Way::new(master.tx(0).unwrap(), slave.rx(0).unwrap()),
         ];
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&arrived));
+        let longest = Arc::new(Times::default());
+        let times = Arc::clone(&longest);
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Acquire) {
-                ways.iter_mut().for_each(|way| way.turn(true));
+                ways.iter_mut().for_each(|way| way.turn(true, &times));
                 count.store(ways[0].expected.min(ways[1].expected), Ordering::Release);
                 thread::sleep(Duration::from_micros(50)); // leaves the processor to the attack
             }
             for way in &mut ways {
                 until("the bystander's last packets", || {
-                    way.turn(false);
+                    way.turn(false, &times);
                     way.expected == way.next
                 });
             }
         });
-        Self { master, slave, _memif: own, stop, arrived, thread: Some(thread) }
+        Self { master, slave, _memif: own, stop, arrived, longest, thread: Some(thread) }
+    }
+
+    /// Of its master, which shares the control plane under attack.
+    pub(crate) fn details(&self) -> Details {
+        self.master.details().unwrap()
+    }
+
+    /// The longest call of `receive` or `send`, and the longest time between two packets.
+    pub(crate) fn longest(&self) -> (&Longest, &Longest) {
+        (&self.longest.call, &self.longest.gap)
     }
 
     /// Traffic flows at this moment, whatever else is going on.
@@ -110,22 +133,27 @@ struct Way {
     back: Burst,
     next: u64,
     expected: u64,
+    /// When the last packet arrived.
+    last: Instant,
 }
 
 impl Way {
     fn new(tx: TxQueue, rx: RxQueue) -> Self {
         let (out, back) = (Burst::new(16).unwrap(), Burst::new(16).unwrap());
-        Self { tx, rx, out, back, next: 0, expected: 0 }
+        Self { tx, rx, out, back, next: 0, expected: 0, last: Instant::now() }
     }
 
-    fn turn(&mut self, more: bool) {
-        while more && let Some(packet) = self.out.reserve(length(self.next, 60, 3000)) {
+    fn turn(&mut self, more: bool, times: &Times) {
+        while more && let Ok(packet) = self.out.reserve(length(self.next, 60, 3000)) {
             fill(packet, self.next);
             self.next += 1;
         }
-        self.tx.send(&mut self.out);
-        self.rx.receive(&mut self.back);
-        for packet in self.back.iter() {
+        times.call.time(|| self.tx.send(&mut self.out));
+        if times.call.time(|| self.rx.receive(&mut self.back)) > 0 {
+            times.gap.note(self.last.elapsed());
+            self.last = Instant::now();
+        }
+        for packet in &self.back {
             assert_eq!(packet.len(), length(self.expected, 60, 3000), "a packet was lost");
             check(packet, self.expected);
             self.expected += 1;

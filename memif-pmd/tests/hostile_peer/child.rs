@@ -6,11 +6,22 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::common::full_name;
+
 const PART: &str = "MEMIF_HOSTILE_PART";
 
 /// What this process shall do instead of the test, if it is a child: its words.
 pub(crate) fn part() -> Option<Vec<String>> {
     env::var(PART).ok().map(|part| part.split(' ').map(str::to_owned).collect())
+}
+
+/// In the parent: runs this test again, in a process of its own. Whether this is the parent.
+pub(crate) fn in_a_process_of_its_own(test: &str) -> bool {
+    let parent = part().is_none();
+    if parent {
+        Actor::new(test, "alone").finish();
+    }
+    parent
 }
 
 /// Tells the parent how far we are, and stays where we are until it has killed us or closed our standard input.
@@ -29,7 +40,7 @@ impl Actor {
     /// Runs the test of this name with a part to play.
     pub(crate) fn new(test: &str, part: &str) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(PART, part);
+        command.args([&full_name(test), "--exact", "--nocapture", "--test-threads=1"]).env(PART, part);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }

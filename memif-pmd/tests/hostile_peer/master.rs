@@ -2,9 +2,13 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::thread;
+use std::time::Duration;
 
 use memif_os::event::poll_fds;
-use memif_os::seqpacket::{Listener, SocketAddress};
+use memif_os::region_file::{PeerRegion, ShrinkSeal};
+use memif_os::socket::{Listener, SocketAddress};
 use memif_ring::message::{
     AddRegion, AddRing, Direction, Hello, Message, MessageKind, Name, Reason, VERSION,
 };
@@ -13,7 +17,7 @@ use super::VICTIM;
 use super::memory::RingFile;
 use super::slave::init;
 use super::wire::Wire;
-use crate::common::PATIENCE;
+use crate::common::{PATIENCE, line};
 
 /// How far the handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,10 +51,8 @@ impl ScriptedListener {
 
     /// The next slave, up to a step.
     pub(crate) fn until(&self, step: Step) -> ScriptedMaster {
-        let mut master = ScriptedMaster { wire: self.accept(), region: None, rings: Vec::new() };
-        for next in Step::ALL.into_iter().filter(|next| *next <= step) {
-            master.take(next);
-        }
+        let mut master = ScriptedMaster::on(self.accept());
+        master.run(step);
         master
     }
 }
@@ -63,34 +65,79 @@ impl AsFd for ScriptedListener {
 
 pub(crate) struct ScriptedMaster {
     pub(crate) wire: Wire,
-    pub(crate) region: Option<File>,
+    region: Option<Mapped>,
+    /// The file of the packet memory, if the slave has any.
+    packets: Option<File>,
     pub(crate) rings: Vec<(AddRing, OwnedFd)>,
+    /// Before each message of its own.
+    pub(crate) pause: Duration,
+}
+
+/// The slave's region, mapped as any master maps it. Once the link is up its file takes no writes, and the mapping does: it
+/// is written to as the memory of this process that it is.
+pub(crate) struct Mapped {
+    pub(crate) file: File,
+    _map: PeerRegion,
+    /// The memory of this process.
+    pub(crate) memory: File,
+    /// Where in it the region begins.
+    pub(crate) start: u64,
+}
+
+impl Mapped {
+    pub(crate) fn new(file: OwnedFd, bytes: u64) -> Self {
+        let map = PeerRegion::map(&file, bytes, ShrinkSeal::Require).unwrap();
+        let memory = File::options().read(true).write(true).open("/proc/self/mem").unwrap();
+        let start = map.as_ptr().addr().get() as u64;
+        Self { file: file.into(), _map: map, memory, start }
+    }
 }
 
 impl ScriptedMaster {
+    /// A slave has connected, and nothing was said.
+    pub(crate) fn on(wire: Wire) -> Self {
+        Self { wire, region: None, packets: None, rings: Vec::new(), pause: Duration::ZERO }
+    }
+
+    /// Goes from the beginning up to a step.
+    pub(crate) fn run(&mut self, step: Step) {
+        for next in Step::ALL.into_iter().filter(|next| *next <= step) {
+            self.take(next);
+        }
+    }
+
+    fn say(&self, message: &Message) {
+        thread::sleep(self.pause);
+        self.wire.send(message, &[]);
+    }
+
     fn take(&mut self, step: Step) {
         match step {
             Step::Accepted => {}
             Step::Init => {
-                self.wire.send(&Message::Hello(hello()), &[]);
+                self.say(&Message::Hello(hello()));
                 self.wire.expect(MessageKind::Init);
             }
             Step::Region => {
-                self.wire.send(&Message::Ack, &[]);
-                let (_, fd) = self.wire.expect(MessageKind::AddRegion);
-                self.region = fd.map(File::from);
+                self.say(&Message::Ack);
+                let (Message::AddRegion(AddRegion { size, .. }), Some(fd)) =
+                    self.wire.expect(MessageKind::AddRegion)
+                else {
+                    panic!("a region without its file");
+                };
+                self.region = Some(Mapped::new(fd, size));
             }
             Step::Connect => self.take_rings(),
-            Step::Up => self.wire.send(&connected(), &[]),
+            Step::Up => self.say(&connected()),
         }
     }
 
     fn take_rings(&mut self) {
         loop {
-            self.wire.send(&Message::Ack, &[]);
+            self.say(&Message::Ack);
             match self.wire.hear() {
                 // packet memory, behind the rings' own region
-                Some((Message::AddRegion(_), Some(_))) => {}
+                Some((Message::AddRegion(_), Some(fd))) => self.packets = Some(fd.into()),
                 Some((Message::AddRing(ring), Some(fd))) => self.rings.push((ring, fd)),
                 Some((Message::Connect { .. }, None)) => return,
                 other => panic!("neither ADD_RING nor CONNECT: {other:?}"),
@@ -101,15 +148,34 @@ impl ScriptedMaster {
     /// The first ring of a direction.
     pub(crate) fn ring(&self, direction: Direction) -> RingFile<'_> {
         let (ring, _) = self.rings.iter().find(|(ring, _)| ring.direction == direction).unwrap();
-        RingFile { file: self.file(), at: ring.offset.into(), size: 1 << ring.log2_size }
+        let Mapped { memory, start, .. } = self.region.as_ref().unwrap();
+        RingFile { file: memory, line: line(), at: start + u64::from(ring.offset), size: 1 << ring.log2_size }
     }
 
     pub(crate) fn event(&self, direction: Direction) -> &OwnedFd {
         &self.rings.iter().find(|(ring, _)| ring.direction == direction).unwrap().1
     }
 
+    /// The file of the slave's region.
     pub(crate) fn file(&self) -> &File {
-        self.region.as_ref().unwrap()
+        &self.region.as_ref().unwrap().file
+    }
+
+    /// The file of its packet memory.
+    pub(crate) fn packets(&self) -> &File {
+        self.packets.as_ref().unwrap()
+    }
+
+    /// Writes to the slave's region.
+    pub(crate) fn write(&self, bytes: &[u8], offset: u64) {
+        let Mapped { memory, start, .. } = self.region.as_ref().unwrap();
+        memory.write_all_at(bytes, start + offset).unwrap();
+    }
+
+    /// Reads from the slave's region.
+    pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) {
+        let Mapped { memory, start, .. } = self.region.as_ref().unwrap();
+        memory.read_exact_at(bytes, start + offset).unwrap();
     }
 }
 

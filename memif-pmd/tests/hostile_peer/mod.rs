@@ -4,9 +4,14 @@
 
 pub(crate) mod bystander;
 pub(crate) mod child;
+pub(crate) mod field;
+pub(crate) mod lingering;
 pub(crate) mod master;
 pub(crate) mod memory;
+pub(crate) mod mischief;
+pub(crate) mod probe;
 pub(crate) mod slave;
+pub(crate) mod stalling;
 pub(crate) mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +20,11 @@ use std::time::Duration;
 
 use memif_os::huge_pages::HugePages;
 use memif_pmd::{
-    Burst, Details, Disconnect, DropReason, FaultKind, Interface, InterfaceBuilder, Memif, PeerFault,
-    RxQueue, TxQueue,
+    Burst, Details, Disconnect, DropReason, FaultKind, Interface, InterfaceBuilder, Memif, PacketMemory,
+    PeerFault, RxQueue, TxQueue,
 };
 
-use crate::common::{PATIENCE, Random, address, exchange, until};
+use crate::common::{PATIENCE, Random, address, exchange, line, until};
 use bystander::Bystander;
 use master::ScriptedListener;
 
@@ -62,9 +67,23 @@ impl Arena {
         let bystander = Bystander::new(&memif, &address());
         let socket = address();
         let listener = ScriptedListener::new(&socket);
-        let builder = memif.interface(&socket).slave().id(VICTIM).ring_size(16).huge_pages(HugePages::Off);
+        let builder = memif.interface(&socket).slave().id(VICTIM).ring_size(16).line_size(line());
+        let builder = builder.huge_pages(HugePages::Off);
         let victim = setup(builder.reconnect(Duration::from_millis(1))).open().unwrap();
         (Self { victim, bystander, socket, memif }, listener)
+    }
+
+    /// As [`Arena::slave`]; the victim's buffers are in packet memory.
+    pub(crate) fn slave_with_packets(buffers: u32, ring_size: u32) -> (Self, ScriptedListener, PacketMemory) {
+        let memif = Memif::start().unwrap();
+        let bystander = Bystander::new(&memif, &address());
+        let socket = address();
+        let listener = ScriptedListener::new(&socket);
+        let packets = memif.packet_memory().buffers(buffers).huge_pages(HugePages::Off).allocate().unwrap();
+        let builder = memif.interface(&socket).slave().id(VICTIM).ring_size(ring_size).line_size(line());
+        let builder = builder.huge_pages(HugePages::Off).packet_memory(&packets);
+        let victim = builder.reconnect(Duration::from_millis(1)).open().unwrap();
+        (Self { victim, bystander, socket, memif }, listener, packets)
     }
 
     pub(crate) fn details(&self) -> Details {
@@ -198,7 +217,7 @@ impl How {
         match self {
             Self::Copy => {
                 let mut burst = Burst::new(1).unwrap();
-                assert!(burst.push(packet));
+                burst.push(packet).unwrap();
                 tx.send(&mut burst) == 1
             }
             Self::InPlace => {

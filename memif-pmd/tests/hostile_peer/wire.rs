@@ -3,11 +3,12 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memif_os::event::poll_fds;
-use memif_os::seqpacket::{Channel, Incoming, SocketAddress, SocketError};
+use memif_os::socket::{Channel, Incoming, SocketAddress, SocketError};
 use memif_ring::message::{Message, MessageKind};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -15,30 +16,51 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use crate::common::PATIENCE;
 
 pub(crate) struct Wire {
-    channel: Channel,
+    channel: Mutex<Channel>,
+    /// What unused bytes of messages hold.
+    pub(crate) padding: u8,
 }
 
 impl Wire {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { channel }
+        Self { channel: Mutex::new(channel), padding: 0 }
     }
 
     /// Connects, for as long as it takes if others crowd the listener.
     pub(crate) fn connect(socket: &str) -> Self {
-        let address = SocketAddress::new(socket).unwrap();
         let end = Instant::now() + PATIENCE;
         loop {
-            match Channel::connect(&address) {
-                Ok(channel) => return Self { channel },
-                Err(SocketError::Busy { .. }) => assert!(Instant::now() < end, "the listener is always busy"),
-                Err(error) => panic!("{error}"),
+            if let Some(wire) = Self::try_connect(socket) {
+                return wire;
             }
+            assert!(Instant::now() < end, "the listener is always busy");
             thread::yield_now();
         }
     }
 
+    /// Connects, unless so many wait at the listener that it takes no more.
+    pub(crate) fn try_connect(socket: &str) -> Option<Self> {
+        match Channel::connect(&SocketAddress::new(socket).unwrap()) {
+            Ok(channel) => Some(Self::new(channel)),
+            Err(SocketError::Busy { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     pub(crate) fn send(&self, message: &Message, fds: &[BorrowedFd<'_>]) {
-        self.send_bytes(&message.emit(), fds);
+        let mut bytes = message.emit();
+        // docs/protocol.md, section 2.2
+        let end = match message {
+            Message::Ack => 2,
+            Message::Hello(_) => 45,
+            Message::Init(_) => 65,
+            Message::AddRegion(_) => 12,
+            Message::AddRing(_) => 15,
+            Message::Connect { .. } | Message::Connected { .. } => 34,
+            Message::Disconnect { .. } => 102,
+        };
+        bytes[end..].fill(self.padding);
+        self.send_bytes(&bytes, fds);
     }
 
     /// Sends one message with up to 253 descriptors. One that the other side no longer takes is lost.
@@ -50,7 +72,12 @@ impl Wire {
         }
         let end = Instant::now() + PATIENCE;
         loop {
-            match sendmsg(&self.channel, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            match sendmsg(
+                &*self.channel.lock().unwrap(),
+                &[IoSlice::new(bytes)],
+                &mut control,
+                SendFlags::NOSIGNAL,
+            ) {
                 Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => return,
                 Err(Errno::AGAIN) => assert!(Instant::now() < end, "the other side does not read"),
                 Err(error) => panic!("sendmsg of {} bytes: {error}", bytes.len()),
@@ -64,16 +91,18 @@ impl Wire {
         let mut bytes = [0; 256];
         let end = Instant::now() + PATIENCE;
         loop {
-            match self.channel.recv(&mut bytes).unwrap() {
+            let incoming = self.channel.lock().unwrap().recv(&mut bytes).unwrap();
+            match incoming {
                 Incoming::Message(received) => {
                     let message = Message::parse(&bytes[..received.len]).expect("we send whole messages");
                     return Some((message, received.fd));
                 }
                 Incoming::Closed => return None,
+                Incoming::TooManyFds(_) | Incoming::FdsLost => panic!("we attach one at most"),
                 Incoming::WouldBlock => {
                     let left = end.saturating_duration_since(Instant::now());
                     assert!(!left.is_zero(), "the other side says nothing");
-                    poll_fds(&[self.channel.as_fd()], Some(left)).unwrap();
+                    poll_fds(&[self.channel.lock().unwrap().as_fd()], Some(left)).unwrap();
                 }
             }
         }
@@ -96,10 +125,8 @@ impl Wire {
         }
         words
     }
-}
-
-impl AsFd for Wire {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
+    /// Whether something can be read, now or before the time is over.
+    pub(crate) fn is_readable(&self, timeout: Duration) -> bool {
+        poll_fds(&[self.channel.lock().unwrap().as_fd()], Some(timeout)).unwrap() != 0
     }
 }

@@ -3,22 +3,24 @@
 //! number of the step that was not.
 #![no_std]
 #![no_main]
+#![allow(unsafe_code)] // stands in for a mapping
 
 mod bare;
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
+use memif_ring::buffer_swap::forward;
+use memif_ring::buffers::{BufferAddr, Buffers};
 use memif_ring::burst::{PacketSink, PacketSource, Tally};
+use memif_ring::end::{Receiver, Sender};
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{
     Admission, HelloParams, MasterEvent, MasterHandshake, SlaveEvent, SlaveHandshake, SlaveParams, Stage,
 };
-use memif_ring::exchange::forward;
 use memif_ring::head_side::{HeadReceiver, HeadSender};
-use memif_ring::layout::ring_bytes;
+use memif_ring::layout::LineSize;
 use memif_ring::message::{Direction, Mode, Name, Secret};
-use memif_ring::places::{Buffers, Place};
 use memif_ring::region::RegionMap;
 use memif_ring::shm::{Ring, RingMemory};
 use memif_ring::tail_side::{TailReceiver, TailSender};
@@ -35,7 +37,8 @@ const LARGEST: usize = 300;
 #[repr(C, align(4096))]
 struct Memory(UnsafeCell<[u8; REGION_SIZE]>);
 
-const RINGS_SIZE: u32 = 2 * ring_bytes(LOG2_SIZE) as u32;
+const RING_BYTES: usize = LineSize::NATIVE.ring_bytes(LOG2_SIZE);
+const RINGS_SIZE: u32 = 2 * RING_BYTES as u32;
 const BUFFERS_SIZE: u32 = CAPACITY << LOG2_SIZE;
 const REGION_SIZE: usize = (RINGS_SIZE + 2 * BUFFERS_SIZE) as usize;
 
@@ -103,23 +106,27 @@ impl Inbox {
 }
 
 /// The buffers of a ring, in a table without an allocator.
-type Table = Buffers<[Place; 1 << LOG2_SIZE]>;
+type Table = Buffers<[BufferAddr; 1 << LOG2_SIZE]>;
 
 /// Where everything lies.
 fn place(ring: u32) -> (NonNull<u8>, Table) {
     let base = NonNull::from(&MEMORY.0).cast::<u8>();
     // SAFETY: there are two rings, 0 and 1, at the start of the memory.
-    let ring_base = unsafe { base.add(ring as usize * ring_bytes(LOG2_SIZE)) };
+    let ring_base = unsafe { base.add(ring as usize * RING_BYTES) };
     let first = RINGS_SIZE + ring * BUFFERS_SIZE;
-    let places = core::array::from_fn(|slot| Place::new(0, first + slot as u32 * CAPACITY));
-    (ring_base, Buffers::new(places, CAPACITY))
+    let places = core::array::from_fn(|slot| BufferAddr::new(0, first + slot as u32 * CAPACITY));
+    // SAFETY: the buffers of both rings lie one behind the other.
+    (ring_base, unsafe { Buffers::new(places, CAPACITY) })
 }
 
 /// The slave's and the master's handle on a ring.
 fn both_ends(ring: u32) -> Option<(Ring, Ring, Table)> {
     let (base, buffers) = place(ring);
-    // SAFETY: `ring_bytes` bytes of static memory lie there, which nothing else touches.
-    unsafe { Some((Ring::create(base, LOG2_SIZE).ok()?, Ring::attach(base, LOG2_SIZE).ok()?, buffers)) }
+    let line = LineSize::NATIVE;
+    // SAFETY: `RING_BYTES` bytes of static memory lie there, which nothing else touches.
+    let ends =
+        unsafe { (Ring::create(base, LOG2_SIZE, line).ok()?, Ring::attach(base, LOG2_SIZE, line).ok()?) };
+    Some((ends.0, ends.1, buffers))
 }
 
 fn slave_to_master(regions: &RegionMap) -> Option<()> {
@@ -134,13 +141,13 @@ fn slave_to_master(regions: &RegionMap) -> Option<()> {
     }
     slave.ring().publish_head(0x8000);
     let fault = master.receive(regions, &mut Inbox::new(), &mut tally);
-    (tally.dropped == 0 && matches!(fault, Err(PeerFault::HeadTooFar { .. }))).then_some(())
+    (tally.dropped() == 0 && matches!(fault, Err(PeerFault::HeadTooFar { .. }))).then_some(())
 }
 
 fn master_to_slave(regions: &RegionMap) -> Option<()> {
     let (ours, theirs, buffers) = both_ends(1)?;
     let (mut slave, mut master) = (HeadReceiver::new(ours, buffers), TailSender::new(theirs));
-    slave.post();
+    slave.flush();
     let mut tally = Tally::default();
     for round in 0..ROUNDS {
         let (burst, mut inbox) = (Burst::new(round), Inbox::new());
@@ -150,7 +157,7 @@ fn master_to_slave(regions: &RegionMap) -> Option<()> {
     }
     master.ring().publish_tail(0x8000);
     let fault = slave.receive(regions, &mut Inbox::new(), &mut tally);
-    (tally.dropped == 0 && matches!(fault, Err(PeerFault::TailTooFar { .. }))).then_some(())
+    (tally.dropped() == 0 && matches!(fault, Err(PeerFault::TailTooFar { .. }))).then_some(())
 }
 
 /// What the slave receives on one ring leaves on the other, untouched.
@@ -158,7 +165,7 @@ fn ring_to_ring(regions: &RegionMap) -> Option<()> {
     let ((to, target, free), (from, source, posted)) = (both_ends(0)?, both_ends(1)?);
     let (mut target, mut source) = (TailReceiver::new(target), TailSender::new(source));
     let (mut from, mut to) = (HeadReceiver::new(from, posted), HeadSender::new(to, free));
-    from.post();
+    from.flush();
     let (mut received, mut sent) = (Tally::default(), Tally::default());
     for round in 0..ROUNDS {
         let (burst, mut inbox) = (Burst::new(round), Inbox::new());
@@ -192,8 +199,10 @@ fn link_up() -> Option<()> {
         s2m_rings: 1,
         m2s_rings: 1,
         log2_ring_size: LOG2_SIZE,
+        line: LineSize::NATIVE,
     })
     .ok()?;
+    let found = Admission::Interface { mode: Mode::Ethernet, secret: &secret, s2m_rings: 1, m2s_rings: 1 };
     let mut rings = 0;
     while let Some(transmit) = master.poll_transmit() {
         if let SlaveEvent::Offer(_) = slave.handle(&transmit.bytes, None::<u8>, 0).ok()? {
@@ -201,14 +210,7 @@ fn link_up() -> Option<()> {
         }
         let Some(transmit) = slave.poll_transmit() else { break };
         match master.handle(&transmit.bytes, transmit.fd, 0).ok()? {
-            MasterEvent::Init(_) => master
-                .admit(Admission::Interface {
-                    mode: Mode::Ethernet,
-                    secret: &secret,
-                    s2m_rings: 1,
-                    m2s_rings: 1,
-                })
-                .ok()?,
+            MasterEvent::Init(_) => master.admit(found).ok()?,
             MasterEvent::Ring { direction: Direction::S2M | Direction::M2S, .. } => rings += 1,
             MasterEvent::Connect { .. } => master.connected(name).ok()?,
             _ => {}

@@ -1,15 +1,14 @@
-//! Copy kernels: how packet bytes cross between shared and private memory.
+//! Copy kernels: packet bytes between shared and private memory.
 //!
-//! Sizes up to [`INLINE_MAX`] are copied inline, in ascending blocks of 32 bytes: a call and its dispatch cost as much as
-//! a short copy, and stores to shared lines wait for the other core in the order in which they are made. Longer ones go to
-//! the platform's `memcpy`.
+//! Sizes up to [`INLINE_MAX`] are copied inline, in ascending blocks of 32 bytes: a call with its dispatch costs as
+//! much as a short copy, and stores to shared lines wait for the other core in program order. Longer sizes go to the
+//! platform's `memcpy`.
 //!
-//! Measured between two cores of a Zen 4: 256 bytes at 17 Mpps in a loop of one block, at 9 in one unrolled by four, at 7
-//! with `memcpy`, which stores from both ends; 512 bytes at 40 against 16; at 1024 bytes no difference, and above
+//! Measured between two cores of a Zen 4: 256 bytes at 17 Mpps in a loop of one block, at 9 in one unrolled by four, at
+//! 7 with `memcpy`, which stores from both ends; 512 bytes at 40 against 16; at 1024 bytes no difference, and above
 //! `memcpy` was ahead of this loop, of whole lines and of `rep movsb`.
-#![allow(unsafe_code)] // raw copies are what this folder is for; callers prove both ranges
+#![allow(unsafe_code)] // raw copies; callers prove both ranges
 
-mod isa;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]
@@ -17,19 +16,17 @@ mod tests;
 
 use core::ptr::copy_nonoverlapping;
 
-pub use isa::{Isa, Work};
-
 /// Longest copy done inline, in bytes.
 pub const INLINE_MAX: usize = 1024;
 
-/// Copies `len` bytes. Either side may be shared with a peer that writes at the same moment: the bytes are then a mix
-/// of old and new, which is the peer's loss, and they are not looked at here.
+/// Copies `len` bytes. Either range may be shared with a peer that writes at the same time: the result is then a mix of
+/// old and new bytes. The bytes are not examined here.
 ///
 /// # Safety
 /// `src` is valid for reads and `dst` for writes of `len` bytes, and the two ranges do not overlap.
 #[inline(always)]
 pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
-    // SAFETY: the caller's promise, passed on; each branch stays within `len`.
+    // SAFETY: both ranges are valid for `len` bytes, as the caller promised; each branch stays within `len`.
     unsafe {
         match len {
             64 => copy_nonoverlapping(src, dst, 64),
@@ -75,12 +72,12 @@ unsafe fn copy_blocks(dst: *mut u8, src: *const u8, len: usize) {
     }
 }
 
-/// Keeps the optimiser from unrolling the loop that this stands in. One store instruction that walks in steps of 32
-/// bytes is what the processor's prefetcher knows how to run ahead of.
+/// Prevents the optimiser from unrolling the loop around it: the processor's prefetcher follows one store instruction
+/// that advances in steps of 32 bytes.
 #[inline(always)]
 fn keep_rolled() {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: no instruction at all.
+    // SAFETY: an empty template: no instruction.
     unsafe {
         core::arch::asm!("", options(nomem, nostack, preserves_flags));
     }

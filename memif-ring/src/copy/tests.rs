@@ -1,4 +1,5 @@
 use super::*;
+use crate::isa::{Isa, Work};
 use proptest::prelude::*;
 extern crate std;
 use std::{vec, vec::Vec};

@@ -1,98 +1,107 @@
-//! The master's side: it refuses, or it acknowledges.
+//! The master's side: acknowledges each message, or refuses the peer.
 
-use super::{MAX_REGION_SIZE, MAX_RINGS, OutOfTurn, Outbox, Stage, Transmit, receive, unexpected};
-use crate::fault::PeerFault;
-use crate::layout::{MAX_LOG2_RING_SIZE, RING_ALIGN, ring_bytes};
+use super::common::{MAX_REGION_SIZE, MAX_RINGS, OutOfTurn, Outbox, Transmit, receive, unexpected};
+use super::places::{Places, RingSpan};
+use crate::fault::{PeerFault, REFUSED, Stage};
+use crate::layout::{MAX_LOG2_RING_SIZE, RING_ALIGN};
 use crate::message::{
     AddRegion, AddRing, Direction, Hello, Init, Message, Mode, Name, Reason, Secret, VERSION,
 };
 use crate::region::MAX_REGIONS;
-use core::fmt;
 use heapless::Vec;
 
-/// What a master says in its HELLO. A peer that goes beyond it is refused.
+/// The contents of the master's HELLO. A peer that exceeds a limit is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HelloParams {
     /// The application's name.
     pub name: Name,
-    /// Highest region index taken; no more than [`MAX_REGIONS`] regions are taken in any case.
+    /// Highest region index accepted. At most [`MAX_REGIONS`] regions are accepted in any case.
     pub max_region: u16,
-    /// Highest index of an M2S ring taken; the interface sets the limit in the end.
+    /// Highest index of an M2S ring accepted. The interface may accept fewer rings.
     pub max_m2s_ring: u16,
-    /// Highest index of an S2M ring taken; the interface sets the limit in the end.
+    /// Highest index of an S2M ring accepted. The interface may accept fewer rings.
     pub max_s2m_ring: u16,
-    /// Highest binary logarithm of a ring's descriptor count taken; above 14 means 14.
+    /// Binary logarithm of the largest ring accepted, in descriptors. Clamped to 14.
     pub max_log2_ring_size: u8,
 }
 
-/// What the driver found under the id of an INIT.
+impl HelloParams {
+    /// The limits of the protocol as every peer in the field announces them: 256 rings in each direction, 256 regions,
+    /// rings of 16384 descriptors. HELLO is sent before the client names its interface; what that one does not have is
+    /// refused later.
+    #[must_use]
+    pub const fn most(name: Name) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "255")]
+        let (rings, regions) = ((MAX_RINGS - 1) as u16, (MAX_REGIONS - 1) as u16);
+        Self {
+            name,
+            max_region: regions,
+            max_m2s_ring: rings,
+            max_s2m_ring: rings,
+            max_log2_ring_size: MAX_LOG2_RING_SIZE,
+        }
+    }
+}
+
+/// What the driver found for the id of an INIT.
 #[derive(Debug, Clone, Copy)]
 pub enum Admission<'a> {
     /// No interface has this id.
     Unknown,
-    /// The interface has a peer already.
+    /// The interface is connected to another peer.
     Busy,
     /// The interface is free.
     Interface {
-        /// What its packets are.
+        /// Mode of the interface.
         mode: Mode,
-        /// Its secret. Without one, a peer's secret is not looked at, as with DPDK.
+        /// Secret of the interface. If it is empty, any secret is accepted, as DPDK does.
         secret: &'a Secret,
-        /// How many S2M rings it takes, 0 to 256; the peer may send fewer.
+        /// S2M rings accepted, 0 to 256. The peer may offer fewer.
         s2m_rings: u16,
-        /// How many M2S rings it takes, 0 to 256; the peer may send fewer.
+        /// M2S rings accepted, 0 to 256. The peer may offer fewer.
         m2s_rings: u16,
     },
 }
 
 /// Why [`MasterHandshake::admit`] did not admit a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
-    /// The peer is refused; the handshake is closed.
+    /// The peer is refused. The handshake is closed.
+    #[error(transparent)]
     Refused(PeerFault),
-    /// There is no INIT to answer; nothing has changed.
+    /// There is no INIT to answer. Nothing has changed.
+    #[error(transparent)]
     OutOfTurn(OutOfTurn),
 }
 
-impl fmt::Display for AdmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(fault) => fmt::Display::fmt(fault, f),
-            Self::OutOfTurn(error) => fmt::Display::fmt(error, f),
-        }
-    }
-}
-
-impl core::error::Error for AdmitError {}
-
-/// What a message from the slave asks of the driver. `F` is the driver's file descriptor.
+/// What the driver has to do after a message from the slave. `F` is the driver's file descriptor type.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MasterEvent<F> {
     /// Look up the interface, and call [`MasterHandshake::admit`].
     Init(Init),
     /// Keep this region for CONNECT. Its index is the number of regions before it.
     Region {
-        /// Its index, 0 to 255.
+        /// Index, 0 to 255.
         index: u16,
-        /// Its size in bytes, 1 to [`MAX_REGION_SIZE`]. The file may be smaller: check it before mapping.
+        /// Size in bytes, 1 to [`MAX_REGION_SIZE`]. The file may be smaller: check it before mapping.
         size: u64,
-        /// Its memfd.
+        /// The memfd.
         fd: F,
     },
-    /// Keep this ring for CONNECT. Its geometry is checked: size, alignment, within its region, apart from all other
-    /// rings of the region. What lies in the ring is not.
+    /// Keep this ring for CONNECT. Its geometry is checked: size, alignment, within its region, no overlap with another
+    /// ring, all for the shorter layout. Its contents are not.
     Ring {
-        /// Which way its packets go.
+        /// Direction of its packets.
         direction: Direction,
-        /// Its index, 0 to 255.
+        /// Index, 0 to 255.
         index: u16,
-        /// The index of the region that holds it.
+        /// Index of its region.
         region: u16,
-        /// Bytes from the region's start.
+        /// Offset in bytes from the region's start.
         offset: u32,
-        /// Binary logarithm of its descriptor count, 1 to 14.
+        /// Binary logarithm of the number of descriptors, 1 to 14.
         log2_size: u8,
-        /// Its eventfd.
+        /// The eventfd.
         fd: F,
     },
     /// Map the regions, check the rings' cookies, and call [`MasterHandshake::connected`], or
@@ -100,15 +109,17 @@ pub enum MasterEvent<F> {
     Connect {
         /// The slave's name for its interface.
         if_name: Name,
+        /// What the places of the rings tell of their layout. Each layout that it leaves open fits all of them.
+        places: Places,
     },
-    /// The slave is gone: it sent DISCONNECT.
+    /// The slave sent DISCONNECT.
     Disconnected {
-        /// A number without agreed meaning.
+        /// Code, without a meaning that peers agree on.
         code: u32,
-        /// Why, for people to read.
+        /// Reason, as text.
         reason: Reason,
     },
-    /// The handshake was closed before; the message was not looked at.
+    /// The handshake is closed. The message was ignored.
     Ignored,
 }
 
@@ -122,30 +133,10 @@ enum State {
     Closed,
 }
 
-/// Where an accepted ring lies.
-#[derive(Debug, Clone, Copy)]
-struct RingSpan {
-    region: u16,
-    log2_size: u8,
-    offset: u32,
-}
-
-impl RingSpan {
-    fn end(self) -> u64 {
-        u64::from(self.offset) + ring_bytes(self.log2_size) as u64
-    }
-
-    fn overlaps(self, other: Self) -> bool {
-        self.region == other.region
-            && u64::from(self.offset) < other.end()
-            && u64::from(other.offset) < self.end()
-    }
-}
-
-/// One connection, seen by the master. About 6 KiB: keep it behind a pointer.
+/// The master's side of one connection. About 6 KiB: keep it behind a pointer.
 ///
-/// Two regions may be one file, so rings that do not overlap here may share bytes all the same. That is safe, as
-/// memory that a peer can write at any time already is.
+/// Two regions may be one file, so rings that do not overlap by their numbers may still share bytes. That is harmless:
+/// the peer can write those bytes at any time anyway.
 #[derive(Debug)]
 pub struct MasterHandshake {
     state: State,
@@ -159,7 +150,7 @@ pub struct MasterHandshake {
 }
 
 impl MasterHandshake {
-    /// For a connection that was just accepted; HELLO waits to be sent.
+    /// For a connection that was just accepted. The first message to send is HELLO.
     #[must_use]
     pub fn new(params: HelloParams) -> Self {
         let hello =
@@ -189,7 +180,7 @@ impl MasterHandshake {
         }
     }
 
-    /// Where the handshake stands.
+    /// The stage of the handshake.
     #[must_use]
     pub const fn stage(&self) -> Stage {
         match self.state {
@@ -208,11 +199,11 @@ impl MasterHandshake {
         self.outbox.take()
     }
 
-    /// Takes one message from the slave. `fd` is the file descriptor that came with it, and `surplus` counts any more
-    /// that came; the driver closes those.
+    /// Handles one message from the slave. `fd` is the file descriptor on it, `surplus` the number of further
+    /// descriptors, which the driver closes.
     ///
     /// # Errors
-    /// What the peer did wrong. The handshake is closed, a DISCONNECT waits to be sent, and `fd` is dropped.
+    /// What the peer did wrong. The handshake is closed, the next message to send is DISCONNECT, and `fd` is dropped.
     pub fn handle<F>(
         &mut self,
         bytes: &[u8],
@@ -228,8 +219,9 @@ impl MasterHandshake {
     /// Answers an INIT with ACK, or with DISCONNECT.
     ///
     /// # Errors
-    /// [`AdmitError::Refused`] with [`PeerFault::UnknownId`], [`PeerFault::AlreadyConnected`],
-    /// [`PeerFault::ModeMismatch`], [`PeerFault::SecretRequired`] or [`PeerFault::WrongSecret`].
+    /// [`AdmitError::OutOfTurn`]: there is no INIT to answer. [`AdmitError::Refused`] with [`PeerFault::UnknownId`],
+    /// [`PeerFault::AlreadyConnected`], [`PeerFault::ModeMismatch`], [`PeerFault::SecretRequired`] or
+    /// [`PeerFault::WrongSecret`].
     pub fn admit(&mut self, admission: Admission<'_>) -> Result<(), AdmitError> {
         let State::Admission(init) = self.state else {
             return Err(AdmitError::OutOfTurn(OutOfTurn { stage: self.stage() }));
@@ -248,7 +240,7 @@ impl MasterHandshake {
     /// Answers a CONNECT with CONNECTED: the link is up. `if_name` is our name for the interface.
     ///
     /// # Errors
-    /// [`OutOfTurn`] when there is no CONNECT to answer.
+    /// [`OutOfTurn`]: there is no CONNECT to answer.
     pub fn connected(&mut self, if_name: Name) -> Result<(), OutOfTurn> {
         let State::Attach = self.state else {
             return Err(OutOfTurn { stage: self.stage() });
@@ -258,13 +250,13 @@ impl MasterHandshake {
         Ok(())
     }
 
-    /// Closes the handshake, or the link, because of the peer; DISCONNECT with the fault's reason waits to be sent.
-    /// Does nothing when it is closed.
+    /// Closes the handshake, or the link, because of a fault. The next message to send is DISCONNECT with the fault's
+    /// reason and the code [`REFUSED`]. Does nothing if it is closed.
     pub fn refuse(&mut self, fault: PeerFault) {
-        self.disconnect(0, fault.reason_text());
+        self.disconnect(REFUSED, fault.reason_text());
     }
 
-    /// Closes the handshake, or the link; DISCONNECT waits to be sent. Does nothing when it is closed.
+    /// Closes the handshake, or the link. The next message to send is DISCONNECT. Does nothing if it is closed.
     pub fn disconnect(&mut self, code: u32, reason: Reason) {
         if self.stage() != Stage::Closed {
             self.state = State::Closed;
@@ -294,8 +286,8 @@ impl MasterHandshake {
                 Ok(MasterEvent::Ring { direction, index, region, offset, log2_size, fd })
             }
             (State::Setup, Message::Connect { if_name }, _) => {
-                self.connect()?;
-                Ok(MasterEvent::Connect { if_name })
+                let places = self.connect()?;
+                Ok(MasterEvent::Connect { if_name, places })
             }
             _ => Err(unexpected(message.kind(), self.stage())),
         }
@@ -333,8 +325,8 @@ impl MasterHandshake {
     }
 
     fn add_ring(&mut self, ring: &AddRing) -> Result<(), PeerFault> {
-        let too_many = self.check_ring_turn(ring)?;
-        self.check_ring_place(ring)?;
+        let too_many = self.check_ring_index(ring)?;
+        self.check_ring_geometry(ring)?;
         let span = RingSpan { region: ring.region, log2_size: ring.log2_size, offset: ring.offset };
         if self.s2m_rings.iter().chain(&self.m2s_rings).any(|other| other.overlaps(span)) {
             let AddRing { direction, index, region, offset, .. } = *ring;
@@ -349,8 +341,9 @@ impl MasterHandshake {
         Ok(())
     }
 
-    /// Checks that it is this ring's turn, and that there is room; gives the fault to report when there is none.
-    fn check_ring_turn(&self, ring: &AddRing) -> Result<PeerFault, PeerFault> {
+    /// Checks the index of a ring against the rings before it, and against the limits. Returns the fault to report if
+    /// there is no room for it.
+    fn check_ring_index(&self, ring: &AddRing) -> Result<PeerFault, PeerFault> {
         let direction = ring.direction;
         let (known, highest, interface) = match direction {
             Direction::S2M => (self.s2m_rings.len(), self.hello.max_s2m_ring, self.s2m_limit),
@@ -366,8 +359,8 @@ impl MasterHandshake {
         if known < limit { Ok(too_many) } else { Err(too_many) }
     }
 
-    /// Checks that a ring can be where the peer says it is.
-    fn check_ring_place(&self, ring: &AddRing) -> Result<(), PeerFault> {
+    /// Checks the size, alignment and position of a ring.
+    fn check_ring_geometry(&self, ring: &AddRing) -> Result<(), PeerFault> {
         let AddRing { region, offset, log2_size, .. } = *ring;
         if ring.private_hdr_size != 0 {
             return Err(PeerFault::PrivateHeader { got: ring.private_hdr_size });
@@ -385,12 +378,13 @@ impl MasterHandshake {
         if end > size { Err(PeerFault::RingOutsideRegion { region, end, size }) } else { Ok(()) }
     }
 
-    fn connect(&mut self) -> Result<(), PeerFault> {
+    fn connect(&mut self) -> Result<Places, PeerFault> {
         if self.s2m_rings.is_empty() && self.m2s_rings.is_empty() {
             return Err(PeerFault::NoRings);
         }
+        let places = Places::of(self.s2m_rings.iter().chain(&self.m2s_rings).copied(), &self.regions)?;
         self.state = State::Attach;
-        Ok(())
+        Ok(places)
     }
 
     fn known_regions(&self) -> u16 {
@@ -398,7 +392,7 @@ impl MasterHandshake {
     }
 }
 
-/// How many S2M and M2S rings the peer may send, if it may come in.
+/// The number of S2M and M2S rings that the peer may offer, if it is admitted.
 fn check_admission(init: &Init, admission: Admission<'_>) -> Result<(u16, u16), PeerFault> {
     let id = init.id;
     match admission {

@@ -1,80 +1,70 @@
-//! The slave's side: it takes what is left of its wishes, and offers memory, one message at a time.
+//! The slave's side: agrees on sizes with the master, then offers its memory, one message at a time.
 
-use super::{FdToken, MAX_REGION_SIZE, MAX_RINGS, OutOfTurn, Outbox, Stage, Transmit, receive, unexpected};
-use crate::fault::PeerFault;
-use crate::layout::{MAX_LOG2_RING_SIZE, RING_HEADER_SIZE, ring_bytes};
+use super::common::{FdToken, MAX_REGION_SIZE, MAX_RINGS, OutOfTurn, Outbox, Transmit, receive, unexpected};
+use super::places::PLACE_ALIGN;
+use crate::fault::{PeerFault, REFUSED, Stage};
+use crate::layout::{LineSize, MAX_LOG2_RING_SIZE};
 use crate::message::{
     AddRegion, AddRing, Direction, Hello, Init, Message, Mode, Name, Reason, Secret, VERSION,
 };
 use crate::region::MAX_REGIONS;
-use core::fmt;
 use heapless::Vec;
 
-/// What a slave wants of its link.
+/// What a slave requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlaveParams {
     /// The interface's id on the master's socket.
     pub id: u32,
-    /// What the packets are.
+    /// Mode of the interface.
     pub mode: Mode,
-    /// The interface's secret, empty for none.
+    /// Secret of the interface, empty for none.
     pub secret: Secret,
     /// The application's name.
     pub name: Name,
     /// Our name for the interface.
     pub if_name: Name,
-    /// S2M rings wanted, 0 to 256; not 0 in both directions.
+    /// S2M rings requested, 0 to 256; not 0 in both directions.
     pub s2m_rings: u16,
-    /// M2S rings wanted, 0 to 256; not 0 in both directions.
+    /// M2S rings requested, 0 to 256; not 0 in both directions.
     pub m2s_rings: u16,
-    /// Binary logarithm of the descriptors wanted in each ring, 1 to 14.
+    /// Binary logarithm of the descriptors requested in each ring, 1 to 14.
     pub log2_ring_size: u8,
+    /// The layout of the rings. The master has to find out.
+    pub line: LineSize,
 }
 
-/// Why a slave cannot want what it wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why [`SlaveHandshake::new`] rejected its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlaveParamsError {
     /// No ring in either direction.
+    #[error("no rings in either direction: request at least one")]
     NoRings,
-    /// Too many rings in one direction.
+    /// More than [`MAX_RINGS`] rings in one direction.
+    #[error("{got} {direction} rings: request at most {MAX_RINGS}")]
     TooManyRings {
         /// The direction.
         direction: Direction,
-        /// How many were wanted.
+        /// Rings requested.
         got: u16,
     },
-    /// A ring size that does not exist.
+    /// A ring size outside 2^1 to 2^14.
+    #[error("rings of 2^{log2_size} descriptors: request 2^1 to 2^{MAX_LOG2_RING_SIZE}")]
     RingSize {
-        /// The binary logarithm wanted.
+        /// The binary logarithm requested.
         log2_size: u8,
     },
 }
 
-impl fmt::Display for SlaveParamsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRings => f.write_str("no rings in either direction: ask for one at least"),
-            Self::TooManyRings { direction, got } => {
-                write!(f, "{got} {direction} rings: ask for {MAX_RINGS} at most")
-            }
-            Self::RingSize { log2_size } => {
-                write!(f, "rings of 2^{log2_size} descriptors: ask for 2^1 to 2^{MAX_LOG2_RING_SIZE}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for SlaveParamsError {}
-
-/// What both sides agree to, and so what the slave has to allocate: the lesser of its wishes and the master's limits.
+/// What both sides agreed on, and the slave has to allocate: the lesser of its request and the master's limits.
 ///
-/// Rings lie in region 0 from its start, S2M first, then M2S, each at a multiple of 128 bytes:
-/// [`ring_offset`](Self::ring_offset). What follows [`rings_size`](Self::rings_size) is the driver's, for buffers.
+/// Rings are at the start of region 0, S2M first, then M2S, each at a multiple of 128 bytes:
+/// [`ring_offset`](Self::ring_offset). The bytes after [`rings_size`](Self::rings_size) are free for buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiated {
     s2m_rings: u16,
     m2s_rings: u16,
     log2_ring_size: u8,
+    line: LineSize,
     max_regions: usize,
 }
 
@@ -97,13 +87,19 @@ impl Negotiated {
         self.log2_ring_size
     }
 
-    /// Regions that the master takes at most, 1 to 256.
+    /// The layout of the rings.
+    #[must_use]
+    pub const fn line(&self) -> LineSize {
+        self.line
+    }
+
+    /// Most regions that the master accepts, 1 to 256.
     #[must_use]
     pub const fn max_regions(&self) -> usize {
         self.max_regions
     }
 
-    /// Where a ring lies, in bytes from the start of region 0; `None` when there is no such ring.
+    /// Offset of a ring in bytes from the start of region 0; `None` if there is no such ring.
     #[must_use]
     pub fn ring_offset(&self, direction: Direction, index: u16) -> Option<u32> {
         let (before, count) = match direction {
@@ -114,91 +110,76 @@ impl Negotiated {
         place.checked_mul(self.ring_stride())
     }
 
-    /// Bytes of region 0 that the rings take, at most 128 MiB and a little.
+    /// Bytes of region 0 that the rings take, at most 128 MiB + 128 KiB.
     #[must_use]
     pub fn rings_size(&self) -> u64 {
         (u64::from(self.s2m_rings) + u64::from(self.m2s_rings)) * u64::from(self.ring_stride())
     }
 
-    /// At most 2^18 + 128.
+    /// At most 2^18 + 256.
     fn ring_stride(&self) -> u32 {
-        let stride = ring_bytes(self.log2_ring_size).next_multiple_of(RING_HEADER_SIZE);
+        let stride = self.line.ring_bytes(self.log2_ring_size).next_multiple_of(PLACE_ALIGN);
         u32::try_from(stride).unwrap_or(u32::MAX)
     }
 }
 
-/// Why an offer cannot be made; nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why [`SlaveHandshake::offer`] failed. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
     /// The handshake does not wait for an offer.
+    #[error(transparent)]
     OutOfTurn(OutOfTurn),
-    /// No region, or more than the master takes.
+    /// No region, or more than the master accepts.
+    #[error("{got} regions: offer 1 to {limit}")]
     Regions {
-        /// How many there are.
+        /// Regions offered.
         got: usize,
-        /// How many there may be.
+        /// Most regions that the master accepts.
         limit: usize,
     },
-    /// A region of no bytes, or of more than [`MAX_REGION_SIZE`].
+    /// A region of 0 bytes, or of more than [`MAX_REGION_SIZE`].
+    #[error("region {region} of {got} bytes: offer 1 to {MAX_REGION_SIZE}")]
     RegionSize {
-        /// The region's index.
+        /// Index of the region.
         region: usize,
-        /// Its size in bytes.
+        /// Its size, in bytes.
         got: u64,
     },
-    /// Region 0 does not hold the rings.
+    /// Region 0 is smaller than the rings.
+    #[error("region 0 of {size} bytes: the rings take {rings}, make it larger")]
     RingsOutside {
         /// Bytes that the rings take.
         rings: u64,
-        /// Bytes in region 0.
+        /// Size of region 0, in bytes.
         size: u64,
     },
 }
 
-impl fmt::Display for OfferError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfTurn(error) => fmt::Display::fmt(error, f),
-            Self::Regions { got, limit } => {
-                write!(f, "{got} regions, the master takes 1 to {limit}: offer fewer")
-            }
-            Self::RegionSize { region, got } => {
-                write!(f, "region {region} of {got} bytes: offer 1 to {MAX_REGION_SIZE}")
-            }
-            Self::RingsOutside { rings, size } => {
-                write!(f, "region 0 has {size} bytes, the rings take {rings}: make it larger")
-            }
-        }
-    }
-}
-
-impl core::error::Error for OfferError {}
-
-/// What a message from the master asks of the driver.
+/// What the driver has to do after a message from the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlaveEvent {
-    /// The master said HELLO, and INIT waits to be sent.
+    /// The master sent HELLO. The next message to send is INIT.
     Hello {
         /// The master's application name.
         name: Name,
     },
-    /// Allocate this much, make fresh rings in it, and call [`SlaveHandshake::offer`].
+    /// Allocate memory for this, create the rings in it, and call [`SlaveHandshake::offer`].
     Offer(Negotiated),
-    /// A region or ring was taken, and the next message waits to be sent.
+    /// The master accepted a region or ring. There is a next message to send.
     Progress,
-    /// The link is up. Before this, nobody may touch the rings (protocol section 4).
+    /// The link is up. Before this, nobody may touch the rings (docs/protocol.md, section 4.8).
     Connected {
         /// The master's name for its interface.
         if_name: Name,
     },
-    /// The master refuses, or is gone: it sent DISCONNECT.
+    /// The master sent DISCONNECT: it refuses the slave, or ends the link.
     Disconnected {
-        /// A number without agreed meaning.
+        /// Code, without a meaning that peers agree on.
         code: u32,
-        /// Why, for people to read.
+        /// Reason, as text.
         reason: Reason,
     },
-    /// The handshake was closed before; the message was not looked at.
+    /// The handshake is closed. The message was ignored.
     Ignored,
 }
 
@@ -207,7 +188,7 @@ enum State {
     AwaitHello,
     AwaitAdmission(Negotiated),
     Allocate(Negotiated),
-    /// `step` counts what was acknowledged of regions, S2M rings and M2S rings, in this order.
+    /// `step` counts acknowledged messages: regions, then S2M rings, then M2S rings.
     Offering {
         agreed: Negotiated,
         step: u16,
@@ -217,20 +198,21 @@ enum State {
     Closed,
 }
 
-/// One connection, seen by the slave. About 2 KiB: keep it behind a pointer.
+/// The slave's side of one connection. About 2 KiB: keep it behind a pointer.
 #[derive(Debug)]
 pub struct SlaveHandshake {
     state: State,
     outbox: Outbox,
     params: SlaveParams,
     regions: Vec<u64, MAX_REGIONS>,
+    refused_ring: Option<(Direction, u16)>,
 }
 
 impl SlaveHandshake {
-    /// For a connection that was just made; the master speaks first.
+    /// For a connection that was just made. The master sends the first message.
     ///
     /// # Errors
-    /// [`SlaveParamsError`] when a number is out of range.
+    /// [`SlaveParamsError::NoRings`], [`SlaveParamsError::TooManyRings`], [`SlaveParamsError::RingSize`].
     pub fn new(params: SlaveParams) -> Result<Self, SlaveParamsError> {
         for (direction, got) in [(Direction::S2M, params.s2m_rings), (Direction::M2S, params.m2s_rings)] {
             if usize::from(got) > MAX_RINGS {
@@ -244,10 +226,16 @@ impl SlaveHandshake {
         if log2_size == 0 || log2_size > MAX_LOG2_RING_SIZE {
             return Err(SlaveParamsError::RingSize { log2_size });
         }
-        Ok(Self { state: State::AwaitHello, outbox: Outbox::default(), params, regions: Vec::new() })
+        Ok(Self {
+            state: State::AwaitHello,
+            outbox: Outbox::default(),
+            params,
+            regions: Vec::new(),
+            refused_ring: None,
+        })
     }
 
-    /// Where the handshake stands.
+    /// The stage of the handshake.
     #[must_use]
     pub const fn stage(&self) -> Stage {
         match self.state {
@@ -261,17 +249,24 @@ impl SlaveHandshake {
         }
     }
 
-    /// The next message to send, and which file descriptor goes with it.
+    /// The ring that the master answered with DISCONNECT, after it had accepted others of this direction: it takes as many
+    /// as the index says. Masters announce more rings in HELLO than their interface has, and refuse those that it has not.
+    #[must_use]
+    pub const fn refused_ring(&self) -> Option<(Direction, u16)> {
+        self.refused_ring
+    }
+
+    /// The next message to send, and the file descriptor to attach.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.outbox.take()
     }
 
-    /// Takes one message from the master. `fd` is a file descriptor that came with it, and `surplus` counts any more
-    /// that came; a master has none to send, and `fd` is dropped.
+    /// Handles one message from the master. `fd` is a file descriptor on it, `surplus` the number of further
+    /// descriptors. A master sends none: `fd` is dropped, and the master is refused.
     ///
     /// # Errors
-    /// What the peer did wrong. The handshake is closed, and a DISCONNECT waits to be sent.
+    /// What the peer did wrong. The handshake is closed, and the next message to send is DISCONNECT.
     pub fn handle<F>(
         &mut self,
         bytes: &[u8],
@@ -286,11 +281,11 @@ impl SlaveHandshake {
         self.take(bytes, has_fd, surplus).inspect_err(|fault| self.refuse(*fault))
     }
 
-    /// Offers the memory that [`SlaveEvent::Offer`] asked for: the regions' sizes in bytes, the rings in region 0 where
-    /// [`Negotiated::ring_offset`] puts them. `poll_transmit` then names the file descriptors by [`FdToken`].
+    /// Offers the memory for [`SlaveEvent::Offer`]: `regions` are the sizes in bytes, and the rings are in region 0 at
+    /// [`Negotiated::ring_offset`]. `poll_transmit` then names the file descriptors by [`FdToken`].
     ///
     /// # Errors
-    /// [`OfferError`] when the master would refuse it, or the handshake does not wait for it.
+    /// [`OfferError::OutOfTurn`]: the handshake does not wait for an offer. The others: the master would refuse it.
     pub fn offer(&mut self, regions: &[u64]) -> Result<(), OfferError> {
         let State::Allocate(agreed) = self.state else {
             return Err(OfferError::OutOfTurn(OutOfTurn { stage: self.stage() }));
@@ -300,13 +295,13 @@ impl SlaveHandshake {
         Ok(())
     }
 
-    /// Closes the handshake, or the link, because of the peer; DISCONNECT with the fault's reason waits to be sent.
-    /// Does nothing when it is closed.
+    /// Closes the handshake, or the link, because of a fault. The next message to send is DISCONNECT with the fault's
+    /// reason and the code [`REFUSED`]. Does nothing if it is closed.
     pub fn refuse(&mut self, fault: PeerFault) {
-        self.disconnect(0, fault.reason_text());
+        self.disconnect(REFUSED, fault.reason_text());
     }
 
-    /// Closes the handshake, or the link; DISCONNECT waits to be sent. Does nothing when it is closed.
+    /// Closes the handshake, or the link. The next message to send is DISCONNECT. Does nothing if it is closed.
     pub fn disconnect(&mut self, code: u32, reason: Reason) {
         if self.stage() != Stage::Closed {
             self.state = State::Closed;
@@ -317,6 +312,7 @@ impl SlaveHandshake {
     fn take(&mut self, bytes: &[u8], has_fd: bool, surplus: usize) -> Result<SlaveEvent, PeerFault> {
         let message = receive(bytes, has_fd, surplus, false)?;
         if let Message::Disconnect { code, reason } = message {
+            self.refused_ring = self.ring_on_offer();
             self.state = State::Closed;
             self.outbox.clear();
             return Ok(SlaveEvent::Disconnected { code, reason });
@@ -350,7 +346,7 @@ impl SlaveHandshake {
         Ok(SlaveEvent::Hello { name: hello.name })
     }
 
-    /// Sends what comes after `step` acknowledged messages: a region, a ring, or CONNECT.
+    /// Puts the message after `step` acknowledged ones into the outbox: a region, a ring, or CONNECT.
     fn send_step(&mut self, agreed: Negotiated, step: u16) {
         if let Some((message, fd)) = self.region_step(step).or_else(|| self.ring_step(&agreed, step)) {
             self.state = State::Offering { agreed, step };
@@ -366,12 +362,23 @@ impl SlaveHandshake {
         Some((Message::AddRegion(AddRegion { index, size }), FdToken::Region(index)))
     }
 
-    fn ring_step(&self, agreed: &Negotiated, step: u16) -> Option<(Message, FdToken)> {
+    /// The ring that is offered after `step` acknowledged messages.
+    fn ring_at(&self, agreed: &Negotiated, step: u16) -> Option<(Direction, u16)> {
         let place = step.checked_sub(u16::try_from(self.regions.len()).ok()?)?;
-        let (direction, index) = match place.checked_sub(agreed.s2m_rings) {
+        Some(match place.checked_sub(agreed.s2m_rings) {
             None => (Direction::S2M, place),
             Some(index) => (Direction::M2S, index),
-        };
+        })
+    }
+
+    /// The ring that the master has to answer, unless it is the first of its direction.
+    fn ring_on_offer(&self) -> Option<(Direction, u16)> {
+        let State::Offering { agreed, step } = self.state else { return None };
+        self.ring_at(&agreed, step).filter(|&(_, index)| index > 0)
+    }
+
+    fn ring_step(&self, agreed: &Negotiated, step: u16) -> Option<(Message, FdToken)> {
+        let (direction, index) = self.ring_at(agreed, step)?;
         let offset = agreed.ring_offset(direction, index)?;
         let log2_size = agreed.log2_ring_size;
         let ring = AddRing { direction, index, region: 0, offset, log2_size, private_hdr_size: 0 };
@@ -379,7 +386,7 @@ impl SlaveHandshake {
     }
 }
 
-/// The lesser of our wishes and the master's limits.
+/// The lesser of the request and the master's limits.
 fn negotiate(params: &SlaveParams, hello: &Hello) -> Result<Negotiated, PeerFault> {
     let (min, max) = (hello.min_version, hello.max_version);
     if !(min..=max).contains(&VERSION) {
@@ -392,11 +399,12 @@ fn negotiate(params: &SlaveParams, hello: &Hello) -> Result<Negotiated, PeerFaul
         s2m_rings: at_most(params.s2m_rings, hello.max_s2m_ring),
         m2s_rings: at_most(params.m2s_rings, hello.max_m2s_ring),
         log2_ring_size: params.log2_ring_size.min(hello.max_log2_ring_size),
+        line: params.line,
         max_regions: MAX_REGIONS.min(usize::from(hello.max_region) + 1),
     })
 }
 
-/// `count`, or as many as there are indices up to `highest`, which may be 65535.
+/// `count`, or the number of indices up to `highest` if that is less. `highest` may be 65535.
 fn at_most(count: u16, highest: u16) -> u16 {
     count.min(highest.saturating_add(1))
 }

@@ -55,14 +55,14 @@ fn message() -> impl Strategy<Value = Message> {
 
 proptest! {
     #[test]
-    fn what_is_emitted_parses_to_the_same(message in message()) {
+    fn emitted_messages_parse_to_the_same(message in message()) {
         let bytes = message.emit();
         prop_assert_eq!(Message::parse(&bytes), Ok(message));
         prop_assert_eq!(u16::from_ne_bytes([bytes[0], bytes[1]]), message.kind().number());
     }
 
     #[test]
-    fn any_bytes_parse_or_fail(kind in 0_u16..12, mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_parse_or_are_refused(kind in 0_u16..12, mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         if let Some(start) = bytes.get_mut(..2) {
             start.copy_from_slice(&kind.to_ne_bytes());
         }
@@ -72,16 +72,15 @@ proptest! {
                 prop_assert_eq!(got, MESSAGE_SIZE);
                 prop_assert_eq!(Message::parse(&message.emit()), Ok(message));
             }
-            Err(PeerFault::ShortMessage { got: said, want }) => prop_assert!(got < want && said == got),
-            Err(PeerFault::LongMessage { got: said, limit }) => prop_assert!(got > limit && said == got),
-            Err(PeerFault::UnknownType { got, .. }) => prop_assert!(got == 0 || got > 8),
-            Err(PeerFault::UnknownMode { got, .. }) => prop_assert!(got > 2 && kind == 3),
-            Err(fault) => prop_assert!(false, "{}", fault),
+            Err(ParseError::TooShort { got: said }) => prop_assert!(got < MESSAGE_SIZE && said == got),
+            Err(ParseError::TooLong { got: said }) => prop_assert!(got > MESSAGE_SIZE && said == got),
+            Err(ParseError::UnknownType { got, .. }) => prop_assert!(got == 0 || got > 8),
+            Err(ParseError::UnknownMode { got, .. }) => prop_assert!(got > 2 && kind == 3),
         }
     }
 
     #[test]
-    fn shown_text_is_printable_ascii(text in text::<32>()) {
+    fn displayed_text_is_printable_ascii(text in text::<32>()) {
         let shown = format!("{text}{text:?}");
         prop_assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", shown);
     }
@@ -92,12 +91,19 @@ fn messages_of_every_wrong_length_are_faults() {
     let bytes = [0_u8; 300];
     for got in (0..300).filter(|&got| got != MESSAGE_SIZE) {
         let fault = Message::parse(&bytes[..got]).unwrap_err();
-        let want = if got < MESSAGE_SIZE {
-            PeerFault::ShortMessage { got, want: 128 }
-        } else {
-            PeerFault::LongMessage { got, limit: 128 }
-        };
+        let want =
+            if got < MESSAGE_SIZE { ParseError::TooShort { got } } else { ParseError::TooLong { got } };
         assert_eq!(fault, want);
+    }
+}
+
+#[test]
+fn modes_are_read_as_they_are_written() {
+    for mode in Mode::ALL {
+        assert_eq!(mode.to_string().parse(), Ok(mode));
+    }
+    for text in ["", "Ethernet", "ip4", "punt inject"] {
+        assert_eq!(text.parse::<Mode>(), Err(ParseModeError), "{text:?}");
     }
 }
 
@@ -106,13 +112,13 @@ fn unknown_types_and_modes_are_faults() {
     for got in (0..=u16::MAX).filter(|number| !(1..=8).contains(number)) {
         let mut bytes = [0; MESSAGE_SIZE];
         bytes[..2].copy_from_slice(&got.to_ne_bytes());
-        assert_eq!(Message::parse(&bytes), Err(PeerFault::UnknownType { got, highest: 8 }));
+        assert_eq!(Message::parse(&bytes), Err(ParseError::UnknownType { got }));
     }
     for got in 3..=u8::MAX {
         let mut bytes = [0; MESSAGE_SIZE];
         bytes[..2].copy_from_slice(&3_u16.to_ne_bytes());
         bytes[8] = got;
-        assert_eq!(Message::parse(&bytes), Err(PeerFault::UnknownMode { got, highest: 2 }));
+        assert_eq!(Message::parse(&bytes), Err(ParseError::UnknownMode { got }));
     }
 }
 
@@ -125,10 +131,17 @@ fn laid_out(fields: &[(usize, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// Checks both ways that a message has these bytes.
+fn check(message: Message, fields: &[(usize, &[u8])]) {
+    let bytes = laid_out(fields);
+    assert_eq!(message.emit()[..], bytes[..], "{message:?}");
+    assert_eq!(Message::parse(&bytes), Ok(message));
+}
+
 #[test]
-fn every_field_lies_where_the_protocol_puts_it() {
+fn fields_of_the_greeting_are_at_their_offsets() {
     let name = Name::new("vpp").unwrap();
-    let hello = Message::Hello(Hello {
+    let hello = Hello {
         name,
         min_version: 0x0102,
         max_version: 0x0304,
@@ -136,86 +149,65 @@ fn every_field_lies_where_the_protocol_puts_it() {
         max_m2s_ring: 0x0708,
         max_s2m_ring: 0x090a,
         max_log2_ring_size: 14,
-    });
-    let init = Message::Init(Init {
-        version: VERSION,
-        id: 0x0102_0304,
-        mode: Mode::PuntInject,
-        secret: Secret::new("abc").unwrap(),
-        name,
-    });
-    let ring = |direction| {
-        Message::AddRing(AddRing {
-            direction,
-            index: 0x0102,
-            region: 0x0304,
-            offset: 0x0506_0708,
-            log2_size: 10,
-            private_hdr_size: 0x090a,
-        })
     };
-    let ring_bytes = |flags: u16| {
-        laid_out(&[
-            (0, &5_u16.to_ne_bytes()),
-            (2, &flags.to_ne_bytes()),
-            (4, &0x0102_u16.to_ne_bytes()),
-            (6, &0x0304_u16.to_ne_bytes()),
-            (8, &0x0506_0708_u32.to_ne_bytes()),
-            (12, &[10]),
-            (13, &0x090a_u16.to_ne_bytes()),
-        ])
-    };
-    let cases = [
-        (Message::Ack, laid_out(&[(0, &1_u16.to_ne_bytes())])),
-        (
-            hello,
-            laid_out(&[
-                (0, &2_u16.to_ne_bytes()),
-                (2, b"vpp"),
-                (34, &0x0102_u16.to_ne_bytes()),
-                (36, &0x0304_u16.to_ne_bytes()),
-                (38, &0x0506_u16.to_ne_bytes()),
-                (40, &0x0708_u16.to_ne_bytes()),
-                (42, &0x090a_u16.to_ne_bytes()),
-                (44, &[14]),
-            ]),
-        ),
-        (
-            init,
-            laid_out(&[
-                (0, &3_u16.to_ne_bytes()),
-                (2, &0x0200_u16.to_ne_bytes()),
-                (4, &0x0102_0304_u32.to_ne_bytes()),
-                (8, &[2]),
-                (9, b"abc"),
-                (33, b"vpp"),
-            ]),
-        ),
-        (
-            Message::AddRegion(AddRegion { index: 0x0102, size: 0x0304_0506_0708_090a }),
-            laid_out(&[
-                (0, &4_u16.to_ne_bytes()),
-                (2, &0x0102_u16.to_ne_bytes()),
-                (4, &0x0304_0506_0708_090a_u64.to_ne_bytes()),
-            ]),
-        ),
-        (ring(Direction::S2M), ring_bytes(1)),
-        (ring(Direction::M2S), ring_bytes(0)),
-        (Message::Connect { if_name: name }, laid_out(&[(0, &6_u16.to_ne_bytes()), (2, b"vpp")])),
-        (Message::Connected { if_name: name }, laid_out(&[(0, &7_u16.to_ne_bytes()), (2, b"vpp")])),
-        (
-            Message::Disconnect { code: 0x0102_0304, reason: Reason::new("why").unwrap() },
-            laid_out(&[(0, &8_u16.to_ne_bytes()), (2, &0x0102_0304_u32.to_ne_bytes()), (6, b"why")]),
-        ),
-    ];
-    for (message, bytes) in cases {
-        assert_eq!(message.emit()[..], bytes[..], "{message:?}");
-        assert_eq!(Message::parse(&bytes), Ok(message));
+    check(
+        Message::Hello(hello),
+        &[
+            (0, &2_u16.to_ne_bytes()),
+            (2, b"vpp"),
+            (34, &0x0102_u16.to_ne_bytes()),
+            (36, &0x0304_u16.to_ne_bytes()),
+            (38, &0x0506_u16.to_ne_bytes()),
+            (40, &0x0708_u16.to_ne_bytes()),
+            (42, &0x090a_u16.to_ne_bytes()),
+            (44, &[14]),
+        ],
+    );
+    let secret = Secret::new("abc").unwrap();
+    let init = Init { version: VERSION, id: 0x0102_0304, mode: Mode::PuntInject, secret, name };
+    let (kind, version, id) = (3_u16.to_ne_bytes(), 0x0200_u16.to_ne_bytes(), 0x0102_0304_u32.to_ne_bytes());
+    let fields: [(usize, &[u8]); 6] =
+        [(0, &kind), (2, &version), (4, &id), (8, &[2]), (9, b"abc"), (33, b"vpp")];
+    check(Message::Init(init), &fields);
+}
+
+#[test]
+fn fields_of_regions_and_rings_are_at_their_offsets() {
+    let region = AddRegion { index: 0x0102, size: 0x0304_0506_0708_090a };
+    let size = 0x0304_0506_0708_090a_u64.to_ne_bytes();
+    let (kind, index) = (4_u16.to_ne_bytes(), 0x0102_u16.to_ne_bytes());
+    check(Message::AddRegion(region), &[(0, &kind), (2, &index), (4, &size)]);
+    for (direction, flags) in [(Direction::S2M, 1_u16), (Direction::M2S, 0)] {
+        let (index, region, offset) = (0x0102, 0x0304, 0x0506_0708);
+        let ring = AddRing { direction, index, region, offset, log2_size: 10, private_hdr_size: 0x090a };
+        check(
+            Message::AddRing(ring),
+            &[
+                (0, &5_u16.to_ne_bytes()),
+                (2, &flags.to_ne_bytes()),
+                (4, &0x0102_u16.to_ne_bytes()),
+                (6, &0x0304_u16.to_ne_bytes()),
+                (8, &0x0506_0708_u32.to_ne_bytes()),
+                (12, &[10]),
+                (13, &0x090a_u16.to_ne_bytes()),
+            ],
+        );
     }
 }
 
 #[test]
-fn unused_bytes_and_flags_are_not_looked_at() {
+fn fields_of_the_other_messages_are_at_their_offsets() {
+    let if_name = Name::new("vpp").unwrap();
+    let reason = Reason::new("why").unwrap();
+    check(Message::Ack, &[(0, &1_u16.to_ne_bytes())]);
+    check(Message::Connect { if_name }, &[(0, &6_u16.to_ne_bytes()), (2, b"vpp")]);
+    check(Message::Connected { if_name }, &[(0, &7_u16.to_ne_bytes()), (2, b"vpp")]);
+    let (kind, code) = (8_u16.to_ne_bytes(), 0x0102_0304_u32.to_ne_bytes());
+    check(Message::Disconnect { code: 0x0102_0304, reason }, &[(0, &kind), (2, &code), (6, b"why")]);
+}
+
+#[test]
+fn unused_bytes_and_flags_are_ignored() {
     let mut bytes = [0xff; MESSAGE_SIZE];
     bytes[..2].copy_from_slice(&1_u16.to_ne_bytes());
     assert_eq!(Message::parse(&bytes), Ok(Message::Ack));

@@ -1,39 +1,36 @@
-//! Names, reasons and secrets: fixed fields that a C peer fills with a string, or with anything else.
+//! Names, reasons and secrets: fields of fixed size that a peer may fill with any bytes.
 
-use super::SECRET_SIZE;
 use core::{fmt, hint};
 
+/// Bytes in a secret field.
+pub const SECRET_SIZE: usize = 24;
+
+/// The name of an application or of an interface: a 32-byte field.
+pub type Name = Text<32>;
+
+/// The reason of a DISCONNECT: a 96-byte field.
+pub type Reason = Text<96>;
+
 /// Why bytes cannot become a [`Text`] or a [`Secret`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Longer than the field takes.
+    /// Longer than the field.
+    #[error("text of {got} bytes: the field holds at most {limit}")]
     TooLong {
         /// Bytes given.
         got: usize,
-        /// Bytes that the field takes.
+        /// Most bytes that the field holds.
         limit: usize,
     },
-    /// A NUL, where peers would end the string.
+    /// A NUL byte, which would end the string for a C peer.
+    #[error("text with a NUL at byte {at}: remove it")]
     HoldsNul {
         /// Index of the first NUL.
         at: usize,
     },
 }
 
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { got, limit } => {
-                write!(f, "{got} bytes of text, the field takes {limit}: shorten it")
-            }
-            Self::HoldsNul { at } => write!(f, "text with a NUL at byte {at}: remove it"),
-        }
-    }
-}
-
-impl core::error::Error for TextError {}
-
-/// Copies `bytes` to the start of a zeroed field, taking at most `limit`.
+/// A field that begins with `bytes`, at most `limit` of them, and is zero behind them.
 fn fill<const N: usize>(bytes: &[u8], limit: usize) -> Result<[u8; N], TextError> {
     if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
         return Err(TextError::HoldsNul { at });
@@ -61,12 +58,12 @@ impl<const N: usize> Text<N> {
     /// Text of our own: at most `N - 1` bytes, because some C peers read on until a NUL.
     ///
     /// # Errors
-    /// [`TextError`] when it is longer, or holds a NUL.
+    /// [`TextError::TooLong`], [`TextError::HoldsNul`].
     pub fn new(text: impl AsRef<[u8]>) -> Result<Self, TextError> {
         Ok(Self { field: fill(text.as_ref(), N.saturating_sub(1))? })
     }
 
-    /// As much of `text` as fits before a final NUL, and before a NUL of its own, in whole characters.
+    /// The start of `text`: whole characters, as many as fit before a final NUL, up to the first NUL in `text`.
     #[must_use]
     pub fn truncated(text: &str) -> Self {
         let text = text.split('\0').next().unwrap_or_default();
@@ -78,7 +75,7 @@ impl<const N: usize> Text<N> {
         Self { field }
     }
 
-    /// A field as a peer sent it; what follows the first NUL is dropped.
+    /// A field as a peer sent it. Bytes after the first NUL are dropped.
     #[must_use]
     pub fn from_field(mut field: [u8; N]) -> Self {
         let mut ended = false;
@@ -103,7 +100,7 @@ impl<const N: usize> Text<N> {
         self.as_bytes().is_empty()
     }
 
-    /// The field as it goes onto the wire: the text, then NULs.
+    /// The field as it is sent: the text, then NULs.
     #[must_use]
     pub const fn as_field(&self) -> &[u8; N] {
         &self.field
@@ -130,7 +127,7 @@ impl<const N: usize> fmt::Debug for Text<N> {
 
 /// The secret that guards an interface: up to 24 bytes, NUL padded; empty for none.
 ///
-/// Comparing takes the same time for every pair of secrets, and `Debug` shows none of it.
+/// Comparison takes the same time for every pair of secrets. `Debug` does not show the bytes.
 #[derive(Clone, Copy, Default)]
 pub struct Secret {
     field: [u8; SECRET_SIZE],
@@ -140,24 +137,24 @@ impl Secret {
     /// A secret of our own: at most 24 bytes, none of them NUL.
     ///
     /// # Errors
-    /// [`TextError`] when it is longer, or holds a NUL.
+    /// [`TextError::TooLong`], [`TextError::HoldsNul`].
     pub fn new(secret: impl AsRef<[u8]>) -> Result<Self, TextError> {
         Ok(Self { field: fill(secret.as_ref(), SECRET_SIZE)? })
     }
 
-    /// A field as a peer sent it; all 24 bytes count, those after a NUL too.
+    /// A field as a peer sent it. All 24 bytes count, also those after a NUL.
     #[must_use]
     pub const fn from_field(field: [u8; SECRET_SIZE]) -> Self {
         Self { field }
     }
 
-    /// Whether it is no secret at all: 24 NULs.
+    /// Whether there is no secret: 24 NULs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The field as it goes onto the wire.
+    /// The field as it is sent.
     #[must_use]
     pub const fn as_field(&self) -> &[u8; SECRET_SIZE] {
         &self.field
@@ -166,7 +163,7 @@ impl Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        // black_box keeps the optimiser from leaving the loop at the first difference.
+        // black_box prevents the optimiser from leaving the loop at the first difference
         let difference = self
             .field
             .iter()

@@ -1,10 +1,9 @@
-//! The messages as they lie in the 128 bytes: packed, in host byte order, the type number first.
+//! The encoding of the messages in 128 bytes: packed, in host byte order, the message type first.
 
-use super::{
-    AddRegion, AddRing, Direction, Hello, Init, MESSAGE_SIZE, Message, MessageKind, Mode, SECRET_SIZE,
-    Secret, Text,
-};
-use crate::fault::PeerFault;
+use super::body::{AddRegion, AddRing, Hello, Init, MESSAGE_SIZE, Message};
+use super::error::ParseError;
+use super::kind::{Direction, MessageKind, Mode};
+use super::text::{SECRET_SIZE, Secret, Text};
 use core::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -61,7 +60,7 @@ struct AddRingWire {
     private_hdr_size: u16,
 }
 
-/// CONNECT and CONNECTED alike.
+/// CONNECT and CONNECTED.
 #[derive(KnownLayout, Immutable, FromBytes, IntoBytes, Unaligned)]
 #[repr(C, packed)]
 struct ConnectWire {
@@ -116,19 +115,58 @@ const _: () = {
     assert!(offset_of!(DisconnectWire, reason) == 6);
 };
 
-/// The first bytes of a message as a `T`. Every `T` here is far smaller than a message; the error is for the types.
-fn read<T: FromBytes>(bytes: &[u8; MESSAGE_SIZE]) -> Result<T, PeerFault> {
-    let (wire, _) = T::read_from_prefix(bytes)
-        .map_err(|_| PeerFault::ShortMessage { got: bytes.len(), want: size_of::<T>() })?;
+/// The first bytes of a message as a `T`. Never fails: every `T` here is smaller than a message.
+fn read<T: FromBytes>(bytes: &[u8; MESSAGE_SIZE]) -> Result<T, ParseError> {
+    let (wire, _) = T::read_from_prefix(bytes).map_err(|_| ParseError::TooShort { got: bytes.len() })?;
     Ok(wire)
 }
 
-pub(super) fn parse(bytes: &[u8; MESSAGE_SIZE]) -> Result<Message, PeerFault> {
+impl Message {
+    /// Parses one message as it was received. Bytes that the message type does not use are ignored.
+    ///
+    /// # Errors
+    /// - [`ParseError::TooShort`], [`ParseError::TooLong`]: not [`MESSAGE_SIZE`] bytes.
+    /// - [`ParseError::UnknownType`]: the message type is not 1 to 8.
+    /// - [`ParseError::UnknownMode`]: the mode of an INIT is not 0 to 2.
+    ///
+    /// All other numbers are passed on unchecked.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+        let got = bytes.len();
+        match <&[u8; MESSAGE_SIZE]>::try_from(bytes) {
+            Ok(bytes) => parse(bytes),
+            Err(_) if got < MESSAGE_SIZE => Err(ParseError::TooShort { got }),
+            Err(_) => Err(ParseError::TooLong { got }),
+        }
+    }
+
+    /// The bytes to send. Unused bytes are zero.
+    #[must_use]
+    pub fn emit(&self) -> [u8; MESSAGE_SIZE] {
+        let kind = self.kind().number();
+        match self {
+            Self::Ack => padded(&AckWire { kind }),
+            Self::Hello(hello) => padded(&HelloWire::from(hello)),
+            Self::Init(init) => padded(&InitWire::from(init)),
+            Self::AddRegion(region) => {
+                padded(&AddRegionWire { kind, index: region.index, size: region.size })
+            }
+            Self::AddRing(ring) => padded(&AddRingWire::from(ring)),
+            Self::Connect { if_name } | Self::Connected { if_name } => {
+                padded(&ConnectWire { kind, if_name: *if_name.as_field() })
+            }
+            Self::Disconnect { code, reason } => {
+                padded(&DisconnectWire { kind, code: *code, reason: *reason.as_field() })
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8; MESSAGE_SIZE]) -> Result<Message, ParseError> {
     let number = read::<AckWire>(bytes)?.kind;
     let kind = MessageKind::ALL
         .into_iter()
         .find(|kind| kind.number() == number)
-        .ok_or(PeerFault::UnknownType { got: number, highest: MessageKind::Disconnect.number() })?;
+        .ok_or(ParseError::UnknownType { got: number })?;
     Ok(match kind {
         MessageKind::Ack => Message::Ack,
         MessageKind::Hello => Message::Hello(read::<HelloWire>(bytes)?.into()),
@@ -146,23 +184,6 @@ pub(super) fn parse(bytes: &[u8; MESSAGE_SIZE]) -> Result<Message, PeerFault> {
             Message::Disconnect { code: wire.code, reason: Text::from_field(wire.reason) }
         }
     })
-}
-
-pub(super) fn emit(message: &Message) -> [u8; MESSAGE_SIZE] {
-    let kind = message.kind().number();
-    match message {
-        Message::Ack => padded(&AckWire { kind }),
-        Message::Hello(hello) => padded(&HelloWire::from(hello)),
-        Message::Init(init) => padded(&InitWire::from(init)),
-        Message::AddRegion(region) => padded(&AddRegionWire { kind, index: region.index, size: region.size }),
-        Message::AddRing(ring) => padded(&AddRingWire::from(ring)),
-        Message::Connect { if_name } | Message::Connected { if_name } => {
-            padded(&ConnectWire { kind, if_name: *if_name.as_field() })
-        }
-        Message::Disconnect { code, reason } => {
-            padded(&DisconnectWire { kind, code: *code, reason: *reason.as_field() })
-        }
-    }
 }
 
 fn padded<T: IntoBytes + Immutable>(wire: &T) -> [u8; MESSAGE_SIZE] {
@@ -204,13 +225,13 @@ impl From<&Hello> for HelloWire {
 }
 
 impl TryFrom<InitWire> for Init {
-    type Error = PeerFault;
+    type Error = ParseError;
 
-    fn try_from(wire: InitWire) -> Result<Self, PeerFault> {
+    fn try_from(wire: InitWire) -> Result<Self, ParseError> {
         let mode = Mode::ALL
             .into_iter()
             .find(|mode| mode.number() == wire.mode)
-            .ok_or(PeerFault::UnknownMode { got: wire.mode, highest: Mode::PuntInject.number() })?;
+            .ok_or(ParseError::UnknownMode { got: wire.mode })?;
         Ok(Self {
             version: wire.version,
             id: wire.id,

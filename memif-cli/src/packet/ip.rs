@@ -1,0 +1,47 @@
+//! Checks of IP packets of any origin.
+
+use super::layout::{ETHER_TYPE, Framing, IPV4, MIN_SIZE};
+
+const IPV6: usize = 40;
+
+/// Whether a packet of any origin is IP with the length that its header says, and for IPv4 with a correct header checksum.
+pub(crate) fn is_sound_ip(packet: &[u8], framing: Framing) -> bool {
+    let Some((ethernet, ip)) = packet.split_at_checked(framing.header_len()) else { return false };
+    // Ethernet pads short frames
+    let padded = framing == Framing::Ethernet && packet.len() <= MIN_SIZE;
+    match (ethernet.get(ETHER_TYPE), ip.first().map(|first| first >> 4)) {
+        (None | Some([0x08, 0x00]), Some(4)) => is_sound_ipv4(ip, padded),
+        (None | Some([0x86, 0xdd]), Some(6)) => is_sound_ipv6(ip, padded),
+        _ => false,
+    }
+}
+
+fn is_sound_ipv4(ip: &[u8], padded: bool) -> bool {
+    let Some(&[first, _, high, low]) = ip.first_chunk::<4>() else { return false };
+    let header_len = usize::from(first & 0x0f) * 4;
+    let total = usize::from(u16::from_be_bytes([high, low]));
+    (total == ip.len() || (padded && total < ip.len()))
+        && (IPV4..=total).contains(&header_len)
+        && ip.get(..header_len).is_some_and(|header| ones_sum(header) == 0xffff)
+}
+
+fn is_sound_ipv6(ip: &[u8], padded: bool) -> bool {
+    let Some(&[.., high, low]) = ip.first_chunk::<6>() else { return false };
+    let total = IPV6 + usize::from(u16::from_be_bytes([high, low]));
+    total == ip.len() || (padded && total < ip.len())
+}
+
+/// The ones' complement sum of IPv4 (RFC 1071).
+pub(super) fn ones_sum(bytes: &[u8]) -> u16 {
+    fold(
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from)).sum(),
+    )
+}
+
+/// Adds up the halves of a sum until one is left.
+pub(super) fn fold(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap_or_default() // folded above
+}

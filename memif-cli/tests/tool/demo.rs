@@ -1,0 +1,77 @@
+//! The demo.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{PATIENCE, Tool, assert_empty, folder, number, run};
+
+#[test]
+fn the_demo_verifies_every_packet() {
+    let folder = folder();
+    for size in [64, 9000] {
+        let ended = run(folder.path(), &format!("demo --seconds 1 --size {size} --verify --json"));
+        let summary = ended.success();
+        let packets = number(&summary, "/packets");
+        assert!(packets > 0, "{ended:?}");
+        assert_eq!((number(&summary, "/sent"), number(&summary, "/verified")), (packets, packets));
+        assert_eq!((number(&summary, "/lost"), number(&summary, "/corrupt")), (0, 0));
+        assert!(summary["machine"]["memory"].as_str().unwrap().contains("pages"), "{ended:?}");
+        assert!(summary["machine"]["rings"].as_str().unwrap().starts_with("lines of "), "{ended:?}");
+        assert_empty(folder.path());
+    }
+}
+
+#[test]
+fn the_default_command_is_the_demo_with_a_table_and_ctrl_c_ends_it() {
+    let folder = folder();
+    let demo = Tool::start(folder.path(), "");
+    let header = demo.next_line();
+    assert!(["Mpps", "Gb/s", "drops", "p50 us"].iter().all(|name| header.contains(name)), "{header}");
+    assert_eq!(demo.next_line().len(), header.len());
+    demo.signal("INT");
+    let ended = demo.wait();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for name in ["packets", "lost", "dropped", "rate", "latency", "processor", "cores", "memory", "rings"] {
+        assert!(ended.lines.iter().any(|line| line.starts_with(name)), "{name}: {ended:?}");
+    }
+    assert_empty(folder.path());
+}
+
+/// Processes whose parent is `pid`, and that have not ended.
+fn children(pid: u32) -> Vec<u32> {
+    let parent_of = |stat: &str| {
+        // pid (name) state parent …
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut fields = rest.split(' ');
+        (fields.next()? != "Z").then(|| fields.next()?.parse::<u32>().ok())?
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|child| {
+        fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| parent_of(&stat) == Some(pid))
+    })
+    .collect()
+}
+
+/// Whether a process has ended, reaped or not.
+fn has_ended(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[test]
+fn a_killed_demo_leaves_nothing_behind() {
+    let folder = folder();
+    let demo = Tool::start(folder.path(), "demo --seconds 1000 --json");
+    demo.next_line();
+    let forwarder = children(demo.child.id());
+    assert_eq!(forwarder.len(), 1);
+    demo.signal("KILL");
+    assert_eq!(demo.wait().code, None);
+    let began = Instant::now();
+    while !forwarder.iter().copied().all(has_ended) {
+        assert!(began.elapsed() < PATIENCE, "the forwarder lives on");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_empty(folder.path());
+}

@@ -1,0 +1,9 @@
+//! Runs the `memif` program: output, exit status and files left behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+mod demo;
+mod harness;
+mod relays;
+mod traffic;
+mod usage;

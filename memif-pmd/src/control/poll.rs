@@ -1,0 +1,87 @@
+//! Waiting: for descriptors that are ready, and for a link.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use memif_os::event::Event as Ready;
+
+use super::plane::Plane;
+use super::state::State;
+use crate::error::Error;
+
+/// What [`Memif::poll`](crate::Memif::poll) did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Polled {
+    /// Handled this many file descriptors that were ready.
+    Handled(usize),
+    /// Nothing happened in the time given.
+    TimedOut,
+    /// [`Waker::cancel`](crate::Waker::cancel) was called.
+    Cancelled,
+}
+
+impl Plane {
+    pub(super) fn poll(self: &Arc<Self>, timeout: Option<Duration>) -> Result<Polled, Error> {
+        let Some(epoll) = &self.epoll else { return Ok(Polled::TimedOut) };
+        // Acquire: pairs with the Release in `Memif::shut_down`
+        if self.stop.load(Ordering::Acquire) || self.is_cancelled() {
+            return Ok(Polled::Cancelled);
+        }
+        let mut ready = [Ready::NONE; 64];
+        let count = epoll.wait(&mut ready, timeout).map_err(Error::system("epoll_wait"))?;
+        let mut result = Ok(());
+        for event in ready.iter().take(count) {
+            let handled = self.handle_fd(RawFd::try_from(event.token()).unwrap_or(-1));
+            result = result.and(handled);
+        }
+        if self.is_cancelled() {
+            return Ok(Polled::Cancelled);
+        }
+        result.map(|()| if count == 0 { Polled::TimedOut } else { Polled::Handled(count) })
+    }
+
+    /// Whether somebody has cancelled; once.
+    fn is_cancelled(&self) -> bool {
+        // AcqRel: pairs with the Release in `Waker::cancel`
+        self.cancel.swap(false, Ordering::AcqRel)
+    }
+
+    /// Handles one descriptor that is ready, and delivers the events that follow from it.
+    pub(super) fn handle_fd(self: &Arc<Self>, fd: RawFd) -> Result<(), Error> {
+        let result = self.handle(fd);
+        self.finish_turn();
+        result
+    }
+
+    /// Waits until `done` gives something or the time is over; drives the control plane if nobody else does.
+    pub(super) fn wait_for<T>(
+        self: &Arc<Self>,
+        timeout: Option<Duration>,
+        mut done: impl FnMut(&State) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let state = self.lock();
+            if let Some(found) = done(&state) {
+                return Ok(Some(found));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            // bounded, so that a control plane whose thread ended is noticed
+            let step = left.unwrap_or(Duration::MAX).min(Duration::from_millis(500));
+            if self.epoll.is_none() || self.threaded.load(Ordering::Acquire) {
+                drop(self.wait_change(state, step));
+            } else {
+                drop(state);
+                if self.poll(Some(step))? == Polled::Cancelled {
+                    return Err(Error::Cancelled);
+                }
+            }
+        }
+    }
+}

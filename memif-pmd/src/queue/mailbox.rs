@@ -1,0 +1,241 @@
+//! How a link reaches the data thread of a queue.
+//!
+//! A queue handle owns one end of a ring, and its rings change under it: each link brings fresh ones. The control plane
+//! puts the end of a new link into the queue's [`Mailbox`] and advances its epoch; the handle compares one number a burst
+//! and opens the mailbox only when it differs. No lock is taken in the steady state, and nothing is unmapped under a
+//! reader: the handle keeps its link's memory mapped.
+
+#[cfg(loom)]
+use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(loom))]
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+};
+
+use crossbeam_utils::CachePadded;
+use memif_os::event::EventFd;
+use memif_ring::burst::Tally;
+use memif_ring::fault::{DropReason, PeerFault};
+
+use crate::config::RxMode;
+use crate::stats::QueueCounters;
+
+use super::report::{Report, Reports};
+
+/// One queue of an interface, shared by the control plane and the queue's handle. `L` is its end of a link.
+#[derive(Debug)]
+pub(crate) struct Mailbox<L> {
+    /// Moves when the link comes or goes. Written by the control plane, under the mailbox's lock.
+    epoch: CachePadded<AtomicU64>,
+    pub(crate) counters: CachePadded<QueueCounters>,
+    contents: Mutex<Contents<L>>,
+    taken: AtomicBool,
+    rx_mode: AtomicU8,
+    index: u16,
+    reports: Arc<Reports>,
+    owner: u64,
+}
+
+#[derive(Debug)]
+struct Contents<L> {
+    link: Option<L>,
+    /// The interface is gone: no link is taken any more.
+    closed: bool,
+    /// Rung when the epoch moves, to wake a handle that sleeps.
+    doorbell: Option<Arc<EventFd>>,
+}
+
+impl<L> Mailbox<L> {
+    pub(crate) fn new(index: u16, mode: RxMode, reports: &Arc<Reports>, owner: u64) -> Arc<Self> {
+        Arc::new(Self {
+            epoch: CachePadded::default(),
+            counters: CachePadded::default(),
+            contents: Mutex::new(Contents { link: None, closed: false, doorbell: None }),
+            taken: AtomicBool::new(false),
+            rx_mode: AtomicU8::new(mode.number()),
+            index,
+            reports: Arc::clone(reports),
+            owner,
+        })
+    }
+
+    /// Control plane: a link is there.
+    pub(crate) fn install(&self, link: L) {
+        self.replace(Some(link));
+    }
+
+    /// Control plane: the link is gone.
+    pub(crate) fn clear(&self) {
+        self.replace(None);
+    }
+
+    /// Control plane: the interface is gone, and no link will be there again.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.replace(None);
+    }
+
+    fn replace(&self, link: Option<L>) {
+        let mut contents = self.lock();
+        let link = link.filter(|_| !contents.closed);
+        let old = std::mem::replace(&mut contents.link, link);
+        // Release: pairs with the Acquire in `changed`; the lock already orders what is in the mailbox.
+        self.epoch.fetch_add(1, Ordering::Release);
+        if let Some(doorbell) = &contents.doorbell {
+            let _ = doorbell.signal(); // a full counter is rung already
+        }
+        drop(contents);
+        drop(old); // may unmap: not under the lock
+    }
+
+    /// Wakes a handle that sleeps.
+    pub(super) fn ring_doorbell(&self) {
+        if let Some(doorbell) = &self.lock().doorbell {
+            let _ = doorbell.signal(); // a full counter is rung already
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether the link has changed since `seen`. Acquire: pairs with the Release in `replace`.
+    #[inline(always)]
+    fn changed(&self, seen: u64) -> bool {
+        self.epoch.load(Ordering::Acquire) != seen
+    }
+
+    pub(crate) fn mode(&self) -> RxMode {
+        RxMode::from_number(self.rx_mode.load(Ordering::Relaxed))
+    }
+
+    /// The number alone: see [`Mailbox::change_mode`].
+    pub(super) fn set_mode(&self, mode: RxMode) {
+        self.rx_mode.store(mode.number(), Ordering::Relaxed);
+    }
+
+    pub(crate) const fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// One handle at a time. Acquire: pairs with the Release of a handle's drop, so that the next handle sees what the
+    /// last one left.
+    pub(crate) fn take(&self) -> bool {
+        self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// The peer of this queue makes notifications slow.
+    #[cold]
+    pub(super) fn report_slow_peer(&self) {
+        self.reports.tell(Report::SlowPeer { owner: self.owner, queue: self.index });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents<L>> {
+        // nothing panics between two states of a mailbox
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As `install`, but the epoch moves first: a defect that the models must detect.
+    #[cfg(all(test, loom))]
+    pub(super) fn install_epoch_first(&self, link: impl FnOnce() -> L) {
+        self.epoch.fetch_add(1, Ordering::Release);
+        let link = link();
+        self.lock().link = Some(link);
+    }
+}
+
+/// The epoch of a handle that has not looked into its slot yet: no slot ever has it.
+const NEVER: u64 = u64::MAX;
+
+/// What a burst works with.
+pub(super) struct Parts<'h, L> {
+    pub(super) link: &'h mut L,
+    pub(super) tally: &'h mut Tally,
+    pub(super) counters: &'h QueueCounters,
+}
+
+/// A handle's half of a queue.
+#[derive(Debug)]
+pub(super) struct Handle<L> {
+    pub(super) mailbox: Arc<Mailbox<L>>,
+    pub(super) link: Option<L>,
+    pub(super) epoch: u64,
+    pub(super) tally: Tally,
+}
+
+impl<L> Handle<L> {
+    pub(super) fn new(mailbox: Arc<Mailbox<L>>) -> Self {
+        let tally = mailbox.counters.tally();
+        Self { mailbox, link: None, epoch: NEVER, tally }
+    }
+
+    /// The link, taking up a new one or letting go of one that is gone. The steady state is one comparison.
+    #[inline(always)]
+    pub(super) fn link(&mut self) -> Option<&mut L> {
+        if self.mailbox.changed(self.epoch) {
+            self.sync();
+        }
+        self.link.as_mut()
+    }
+
+    /// As [`Handle::link`], with what a burst counts in.
+    #[inline(always)]
+    pub(super) fn parts(&mut self) -> Option<Parts<'_, L>> {
+        if self.mailbox.changed(self.epoch) {
+            self.sync();
+        }
+        let link = self.link.as_mut()?;
+        Some(Parts { link, tally: &mut self.tally, counters: &self.mailbox.counters })
+    }
+
+    #[cold]
+    fn sync(&mut self) {
+        let mut contents = self.mailbox.lock();
+        self.epoch = self.mailbox.epoch();
+        let old = std::mem::replace(&mut self.link, contents.link.take());
+        drop(contents);
+        drop(old); // may unmap: not under the lock
+    }
+
+    /// The peer broke the ring: nothing more is done with this link, and the control plane ends it.
+    #[cold]
+    pub(super) fn fail(&mut self, fault: PeerFault) {
+        self.link = None;
+        let Self { mailbox, epoch, .. } = self;
+        mailbox.reports.tell(Report::Fault { owner: mailbox.owner, epoch: *epoch, fault });
+    }
+
+    /// The slave has overrun the ring, and the link goes on.
+    #[cold]
+    pub(super) fn report_overrun(&self) {
+        let (mailbox, lost) = (&self.mailbox, self.tally.dropped_for(DropReason::Overrun));
+        mailbox.reports.tell(Report::Overrun { owner: mailbox.owner, queue: mailbox.index, lost });
+    }
+
+    pub(super) fn ring_on_change(&mut self, doorbell: &Arc<EventFd>) {
+        let mut contents = self.mailbox.lock();
+        contents.doorbell = Some(Arc::clone(doorbell));
+        // a change since the last look, which came before there was a doorbell to ring
+        if self.epoch != NEVER && self.mailbox.changed(self.epoch) {
+            let _ = doorbell.signal(); // a full counter is rung already
+        }
+    }
+}
+
+impl<L> Drop for Handle<L> {
+    fn drop(&mut self) {
+        let mut contents = self.mailbox.lock();
+        contents.doorbell = None;
+        // the ring's indices live in the side: the next handle goes on with it
+        if !self.mailbox.changed(self.epoch) && contents.link.is_none() {
+            contents.link = self.link.take();
+        }
+        drop(contents);
+        self.mailbox.taken.store(false, Ordering::Release);
+    }
+}

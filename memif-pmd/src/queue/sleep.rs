@@ -1,0 +1,88 @@
+//! Going to sleep over receive queues without missing a packet.
+//!
+//! A sender publishes its index and then reads the interrupt flag; a sleeper clears the flag and then looks at the ring
+//! once more. With a full fence between the two steps on both sides, one of them sees the other. The C peers have no such
+//! fence, so a packet that they publish at the very moment we clear the flag may go unannounced. What they publish later
+//! is announced, as by then they see the flag. So the first part of each sleep is short and ends with a look at the rings;
+//! only then comes the long one.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memif_os::event::{EventFd, poll_fds};
+
+use super::rx::RxQueue;
+use crate::error::Error;
+
+/// How long the first part of a sleep may be: what a packet waits for that a peer without a fence did not announce.
+const FIRST: Duration = Duration::from_millis(1);
+/// How long a nap may be: what packets wait for when the ring that they go to has room again, as nobody announces that.
+const NAP: Duration = Duration::from_millis(1);
+
+/// Sleeps until a peer notifies us, `doorbell` is signalled, or `timeout` has passed. False if it did not sleep, as there
+/// are packets.
+pub(crate) fn until_woken(
+    queues: &mut [&mut RxQueue],
+    doorbell: &EventFd,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let mut busy = false;
+    for queue in queues.iter_mut() {
+        busy |= queue.arm();
+    }
+    let outcome = if busy { Ok(()) } else { sleep(queues, doorbell, timeout) };
+    for queue in queues.iter_mut() {
+        queue.disarm();
+    }
+    doorbell.drain().and(outcome).map(|()| !busy)
+}
+
+/// Sleeps for a millisecond at most, though there are packets: they wait for something else. What comes on queues that
+/// are empty ends the nap.
+pub(crate) fn nap(mut queues: Vec<&mut RxQueue>, doorbell: &EventFd) -> io::Result<bool> {
+    queues.retain_mut(|queue| !queue.has_packets());
+    until_woken(&mut queues, doorbell, Some(NAP))
+}
+
+fn sleep(queues: &mut [&mut RxQueue], doorbell: &EventFd, timeout: Option<Duration>) -> io::Result<()> {
+    let first = timeout.map_or(FIRST, |timeout| timeout.min(FIRST));
+    if poll(queues, doorbell, Some(first))? || queues.iter_mut().any(|queue| queue.has_packets()) {
+        return Ok(());
+    }
+    let rest = timeout.map(|timeout| timeout.saturating_sub(first));
+    if rest != Some(Duration::ZERO) {
+        poll(queues, doorbell, rest)?;
+    }
+    Ok(())
+}
+
+fn poll(queues: &[&mut RxQueue], doorbell: &EventFd, timeout: Option<Duration>) -> io::Result<bool> {
+    let mut fds = vec![doorbell.as_fd()];
+    fds.extend(queues.iter().filter_map(|queue| queue.waiting_fd()));
+    Ok(poll_fds(&fds, timeout)? > 0)
+}
+
+impl RxQueue {
+    /// Waits until there are packets, the link comes or goes, or `timeout` has passed; `None` waits without limit. Sleeps
+    /// in every mode; afterwards interrupts are masked again unless the mode is [`RxMode::Interrupt`]. Returns whether
+    /// there is something to receive.
+    ///
+    /// # Errors
+    /// [`Error::OutOfDescriptors`], [`Error::System`]: the kernel refuses an eventfd, or to wait on it.
+    ///
+    /// [`RxMode::Interrupt`]: crate::RxMode::Interrupt
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+        let doorbell = match &self.doorbell {
+            Some(doorbell) => Arc::clone(doorbell),
+            None => {
+                let doorbell = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
+                self.watch(&doorbell);
+                doorbell
+            }
+        };
+        until_woken(&mut [self], &doorbell, timeout).map_err(Error::system("poll"))?;
+        Ok(self.has_packets())
+    }
+}

@@ -1,0 +1,204 @@
+//! Packets laid one behind the other: a ring of bytes in the memory of a ring's buffers.
+//!
+//! Packets follow one another on borders of `ALIGN` bytes, in the order of their slots, and become free in the same
+//! order. So what is in flight is one range of the area, or two: one up to its end and one from its start. The
+//! processor's prefetchers see one stream, on both sides.
+//!
+//! All of this is private. The only thing of the peer's that has an influence is how many slots are free, which was
+//! checked against what is in flight.
+
+use crate::layout::MAX_PACKET_SIZE;
+use crate::tuning::{PACKET_ALIGN as ALIGN, START_OVER};
+
+/// Bytes of a region for the packets of one ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    region: u16,
+    start: u32,
+    len: u32,
+}
+
+impl Area {
+    /// `len` bytes from `start` on in the region of index `region`. `None` if they end behind what the 32 bits of a
+    /// descriptor can name.
+    #[must_use]
+    pub const fn new(region: u16, start: u32, len: u32) -> Option<Self> {
+        match start.checked_add(len) {
+            Some(_) => Some(Self { region, start, len }),
+            None => None,
+        }
+    }
+
+    /// Index of the region.
+    #[must_use]
+    pub const fn region(&self) -> u16 {
+        self.region
+    }
+
+    /// Offset of the first byte in its region.
+    #[must_use]
+    pub const fn start(&self) -> u32 {
+        self.start
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    const fn end(&self) -> u32 {
+        self.start + self.len
+    }
+}
+
+/// Where the next packet goes. Offsets in the region of `area`.
+///
+/// Free are the bytes `at..end`, and `area.start..front`. In flight is the rest, but for what was left out at the end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    area: Area,
+    at: u32,
+    end: u32,
+    front: u32,
+}
+
+impl Cursor {
+    /// Nothing is in flight.
+    pub(crate) const fn new(area: Area) -> Self {
+        Self { area, at: area.start, end: area.end(), front: area.start }
+    }
+
+    /// Index of the region.
+    #[inline(always)]
+    pub(crate) const fn region(&self) -> u16 {
+        self.area.region
+    }
+
+    /// The next `len` bytes that are free and follow one another, at most 65535. Returns their offset; `None` if there
+    /// are too few.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, len: usize) -> Option<u32> {
+        let bytes = padded(len)?;
+        if self.end - self.at < bytes {
+            if self.front - self.area.start < bytes {
+                return None;
+            }
+            *self = Self { at: self.area.start, end: self.front, front: self.area.start, ..*self };
+        }
+        let at = self.at;
+        self.at += bytes;
+        Some(at)
+    }
+
+    /// Where packets begin that are `bytes` further on, if all that is free is in one piece: to fetch their lines.
+    #[inline(always)]
+    pub(crate) const fn ahead(&self, bytes: u32) -> u32 {
+        self.at.saturating_add(bytes)
+    }
+
+    /// Nothing is in flight: all bytes are free.
+    pub(crate) const fn start_over(&mut self) {
+        *self = Self::new(self.area);
+    }
+
+    /// The peer has taken packets: the oldest that is in flight begins at `oldest`; `None` if there is none.
+    ///
+    /// Starts over at the front once [`START_OVER`] bytes were used, when more is free there than is in flight.
+    pub(crate) fn release(&mut self, oldest: Option<u32>) {
+        let area = self.area;
+        let wrapped = self.end != area.end();
+        let oldest = match oldest {
+            Some(oldest) if wrapped && oldest >= self.at => {
+                self.end = oldest;
+                return;
+            }
+            Some(oldest) => oldest.clamp(area.start, self.at),
+            None => self.at,
+        };
+        let (in_front, in_flight) = (oldest - area.start, self.at - oldest);
+        if self.at - area.start >= START_OVER && in_front > in_flight {
+            *self = Self { area, at: area.start, end: oldest, front: area.start };
+        } else {
+            *self = Self { area, at: self.at, end: area.end(), front: oldest };
+        }
+    }
+}
+
+/// The bytes that a packet takes.
+#[inline(always)]
+const fn padded(len: usize) -> Option<u32> {
+    if len > MAX_PACKET_SIZE {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PACKET_SIZE")]
+    Some((len as u32).next_multiple_of(ALIGN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u32 = 4096;
+
+    fn cursor(len: u32) -> Cursor {
+        Cursor::new(Area::new(3, START, len).unwrap())
+    }
+
+    #[test]
+    fn an_area_ends_within_32_bits() {
+        assert!(Area::new(0, u32::MAX - 100, 100).is_some());
+        assert!(Area::new(0, u32::MAX - 100, 101).is_none());
+    }
+
+    #[test]
+    fn packets_go_to_the_front_when_the_end_is_reached() {
+        let mut cursor = cursor(1024);
+        assert_eq!(
+            [cursor.take(300), cursor.take(300), cursor.take(300)].map(|at| at.map(|at| at - START)),
+            [Some(0), Some(320), Some(640)]
+        );
+        assert_eq!(cursor.take(100), None, "64 bytes are free");
+        cursor.release(Some(START + 320));
+        assert_eq!(cursor.take(321), None, "320 are free in front");
+        assert_eq!(cursor.take(64), Some(START + 960), "but 64 at the end");
+        assert_eq!(cursor.take(200), Some(START));
+        assert_eq!(cursor.take(100), None, "64 up to the oldest");
+        cursor.release(Some(START + 960));
+        assert_eq!(cursor.take(704), Some(START + 256));
+        assert_eq!(cursor.take(1), None, "full");
+        cursor.release(Some(START));
+        assert_eq!(cursor.take(64), Some(START + 960));
+        cursor.release(None);
+        assert_eq!((cursor.take(1), cursor.take(960)), (Some(START), Some(START + 64)));
+    }
+
+    #[test]
+    fn a_sender_starts_over_once_it_has_used_so_many_bytes_and_more_is_free_in_front_than_in_flight() {
+        let mut cursor = cursor(4 * START_OVER);
+        let mut at = START;
+        while at < START + START_OVER {
+            assert_eq!(cursor.take(1024), Some(at));
+            at += 1024;
+            cursor.release(Some(at - 1024));
+        }
+        assert_eq!(cursor.take(1024), Some(START), "the last release started over");
+        cursor.release(Some(at - 1024));
+        assert_eq!(cursor.take(1024), Some(START + 1024), "one packet is in flight behind");
+        cursor.release(None);
+        assert_eq!(cursor.take(1024), Some(START + 2048), "too few bytes were used");
+        while cursor.take(1024) != Some(START + 2 * START_OVER) {}
+        cursor.release(Some(START + 1024));
+        assert_eq!(
+            cursor.take(1024),
+            Some(START + 2 * START_OVER + 1024),
+            "more is in flight than free in front"
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! Packets that lie one behind the other.
+
+use std::ops::Range;
+
+use super::*;
+
+/// What is in flight: the bytes of each slot, in the order in which they were sent.
+#[derive(Default)]
+struct InFlight(VecDeque<Range<u32>>);
+
+impl InFlight {
+    /// The slots `from..to` were filled. Their bytes must be in the area and in no other packet.
+    fn sent(&mut self, shared: &MockRegion, from: u16, to: u16) {
+        let (start, stride) = shared.geometry();
+        let end = start + stride * u32::from(shared.ring().size());
+        let mut index = from;
+        while index != to {
+            let desc = shared.desc(index);
+            let bytes = desc.offset..desc.offset + desc.length;
+            assert!(desc.length > 0 && desc.region == 0);
+            assert!(start <= bytes.start && bytes.end <= end, "{bytes:?} is not in {start}..{end}");
+            assert_eq!((bytes.start - start) % PACKET_ALIGN, 0);
+            for other in &self.0 {
+                assert!(bytes.end <= other.start || other.end <= bytes.start, "{bytes:?} and {other:?}");
+            }
+            self.0.push_back(bytes);
+            index = index.wrapping_add(1);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Vec<usize>),
+    /// The master gives back so many slots of those in flight, or of as many as there are.
+    Take(u16),
+    /// The master writes this as its index.
+    Jump(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => proptest::collection::vec(prop_oneof![1usize..70, 1usize..700], 1..20).prop_map(Step::Send),
+        3 => (0u16..24).prop_map(Step::Take),
+        1 => any::<u16>().prop_map(Step::Jump),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_two_packets_in_flight_overlap_whatever_the_master_publishes(
+        steps in proptest::collection::vec(step(), 1..200),
+        log2_size in 1u8..6,
+        capacity in 1u32..300,
+        wound: bool,
+    ) {
+        let shared = region(log2_size, capacity);
+        let mut link = Packed::over(&shared);
+        if wound {
+            while link.0.slave.position() < u16::MAX - 40 {
+                link.send(&shared, &[b"x"]).unwrap();
+                shared.set_tail(link.0.slave.position());
+            }
+        }
+        let mut tail = link.0.slave.position();
+        let mut flying = InFlight::default();
+        for step in steps {
+            let head = link.0.slave.position();
+            match step {
+                Step::Take(slots) => tail = tail.wrapping_add(slots.min(head.wrapping_sub(tail))),
+                Step::Jump(to) => tail = to,
+                Step::Send(sizes) => {
+                    let packets: Vec<_> = sizes.iter().map(|len| packet(*len, *len)).collect();
+                    let slices: Vec<_> = packets.iter().map(Vec::as_slice).collect();
+                    if link.send(&shared, &slices).is_err() {
+                        prop_assert!(head.wrapping_sub(tail) as usize > flying.0.len());
+                        return Ok(());
+                    }
+                    // the sender knows of as many as it has looked for
+                    let known = link.0.slave.position().wrapping_sub(link.0.slave.known_tail()) as usize;
+                    let new = link.0.slave.position().wrapping_sub(head) as usize;
+                    while flying.0.len() > known - new {
+                        flying.0.pop_front();
+                    }
+                    flying.sent(&shared, head, link.0.slave.position());
+                }
+            }
+            shared.set_tail(tail);
+        }
+    }
+}
+
+#[test]
+fn packets_lie_one_behind_the_other() {
+    let shared = region(3, 2048);
+    let mut link = Packed::over(&shared);
+    let (small, large) = (packet(0, 60), packet(1, 65));
+    assert_eq!(link.send(&shared, &[&small, &large, &small]), Ok(3));
+    let offsets: Vec<_> = (0..3).map(|index| shared.desc(index).offset - shared.geometry().0).collect();
+    assert_eq!(offsets, [0, 64, 192]);
+}
+
+#[test]
+fn a_packet_of_all_bytes_fits_when_nothing_is_in_flight() {
+    let shared = region(3, 256);
+    let mut link = Packed::over(&shared);
+    let (small, large) = (packet(0, 10), packet(1, 8 * 256));
+    for round in 0..20 {
+        assert_eq!(link.send(&shared, &[&small]), Ok(1), "round {round}");
+        link.receive(&shared, &mut Inbox::new(8)).unwrap();
+        link.0.master.flush();
+        assert_eq!(link.send(&shared, &[&large]), Ok(1), "round {round}");
+        // as after a burst that did not fit
+        link.0.slave.short = round % 2 == 0;
+        link.receive(&shared, &mut Inbox::new(8)).unwrap();
+        link.0.master.flush();
+    }
+}
+
+#[test]
+fn a_burst_that_finds_too_few_bytes_looks_for_more() {
+    let shared = region(3, 256);
+    let mut link = Packed::over(&shared);
+    let (small, large) = (packet(0, 10), packet(1, 256));
+    for _ in 0..50 {
+        assert_eq!(link.send(&shared, &[&large[..], &large, &large]), Ok(3));
+        link.receive(&shared, &mut Inbox::new(8)).unwrap();
+        link.0.master.flush();
+        assert_eq!(link.send(&shared, &[&small[..], &large, &large, &large, &large]), Ok(5));
+        link.receive(&shared, &mut Inbox::new(8)).unwrap();
+        link.0.master.flush();
+    }
+}
+
+#[test]
+fn a_ring_takes_as_many_whole_buffers_as_it_has_slots() {
+    for capacity in [64, 100, 2048] {
+        let shared = region(4, capacity);
+        let mut link = Packed::over(&shared);
+        let full = packet(0, capacity as usize);
+        assert_eq!(link.send(&shared, &[&full[..]; 20]), Ok(16));
+        assert_eq!(link.send(&shared, &[&full]), Ok(0));
+        link.receive(&shared, &mut Inbox::new(20)).unwrap();
+        link.0.master.flush();
+        assert_eq!(link.send(&shared, &[&full[..]; 16]), Ok(16));
+    }
+}
+
+#[test]
+fn use_in_place_waits_until_the_master_has_taken_what_is_packed() {
+    let shared = region(3, 64);
+    let mut link = Packed::over(&shared);
+    let small = packet(0, 10);
+    assert_eq!(link.send(&shared, &[&small, &small]), Ok(2));
+    assert_eq!(link.0.slave.free(4), Ok(0));
+    assert!(link.0.slave.buffer(shared.regions(), 0).is_none());
+    assert!(!link.0.slave.swap_buffers(0, 1));
+    link.0.slave.complete(0, LAST, 0, 5);
+    link.0.slave.commit(1);
+    assert_eq!((shared.ring().head(), link.0.slave.known_free()), (2, 0));
+    assert_eq!(link.send(&shared, &[&small]), Ok(0), "nothing is sent before");
+    let mut inbox = Inbox::new(8);
+    link.receive(&shared, &mut inbox).unwrap();
+    link.0.master.flush();
+    assert_eq!(link.0.slave.free(8), Ok(8));
+    for ahead in 0..8 {
+        let found = link.0.slave.buffer(shared.regions(), ahead).unwrap().unwrap();
+        let slot = u32::from((2 + ahead) % 8);
+        assert_eq!((found.desc.offset, found.desc.length), (shared.geometry().0 + 64 * slot, 64));
+    }
+    assert_eq!(link.send(&shared, &[&small]), Ok(1));
+    link.receive(&shared, &mut inbox).unwrap();
+    assert_eq!(inbox.packets, [small.clone(), small.clone(), small]);
+}
+
+#[test]
+fn an_area_outside_of_its_region_drops_packets_and_uses_no_slot() {
+    let shared = region(3, 64);
+    let mut slave = HeadSender::new(shared.ring(), shared.packed_buffers_in(shared.len() as u32));
+    let mut tally = Tally::default();
+    let small = packet(0, 10);
+    assert_eq!(slave.send(shared.regions(), &[&small[..], &small][..], &mut tally), Ok(2));
+    assert_eq!((tally.dropped_for(DropReason::OutOfRegion), shared.ring().head()), (2, 0));
+}

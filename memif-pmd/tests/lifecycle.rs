@@ -4,6 +4,7 @@
 mod common;
 
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -209,15 +210,18 @@ fn a_handler_may_drop_its_interface_as_it_comes_up_and_as_it_goes_down() {
     let memif = Memif::start().unwrap();
     let socket = address();
     let cell = Cell::default();
+    // the address is free once a drop has returned
+    let dropped = Arc::new(AtomicU32::new(0));
     let (note, noted) = events();
     let handler = {
-        let cell = Arc::clone(&cell);
+        let (cell, dropped) = (Arc::clone(&cell), Arc::clone(&dropped));
         move |event: &Event| {
             note(event);
             if is_connected(event) {
                 // it may be here before the test has put it there
                 until("the interface", || cell.lock().unwrap().is_some());
                 drop(take(&cell));
+                dropped.fetch_add(1, Ordering::Release);
             }
         }
     };
@@ -233,12 +237,15 @@ fn a_handler_may_drop_its_interface_as_it_comes_up_and_as_it_goes_down() {
         matches!(next(&slave_events), Event::Disconnected(Disconnect::Peer { .. }))
     });
 
+    until("the drop to return", || dropped.load(Ordering::Acquire) == 1);
+
     // the other moment
     let handler = {
-        let cell = Arc::clone(&cell);
+        let (cell, dropped) = (Arc::clone(&cell), Arc::clone(&dropped));
         move |event: &Event| {
             if matches!(event, Event::Disconnected(_)) {
                 drop(take(&cell));
+                dropped.fetch_add(1, Ordering::Release);
             }
         }
     };
@@ -246,7 +253,7 @@ fn a_handler_may_drop_its_interface_as_it_comes_up_and_as_it_goes_down() {
     master.wait_up(Some(PATIENCE)).unwrap();
     *cell.lock().unwrap() = Some(master);
     drop(slave);
-    until("the master to go", || cell.lock().unwrap().is_none());
+    until("the drop to return", || dropped.load(Ordering::Acquire) == 2);
     memif.interface(&socket).master().open().unwrap();
 }
 

@@ -36,7 +36,7 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// Another process listens there.
-    #[error("cannot listen on {address}: another process does already")]
+    #[error("cannot listen on {address}: this or another process does already")]
     InUse {
         /// Where to listen.
         address: SocketAddress,

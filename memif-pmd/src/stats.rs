@@ -24,6 +24,7 @@ pub(crate) struct QueueCounters {
     drops: [AtomicU64; REASONS],
     link_down: AtomicU64,
     ring_full: AtomicU64,
+    refused_at_once: AtomicU64,
     interrupts: AtomicU64,
     interrupts_deferred: AtomicU64,
     wakeups: AtomicU64,
@@ -61,6 +62,15 @@ impl QueueCounters {
         add(&self.ring_full, 1);
     }
 
+    /// A burst was cut short: this many packets of it found no room.
+    #[cold]
+    pub(crate) fn add_refused(&self, packets: usize) {
+        self.add_ring_full();
+        if self.refused_at_once.load(Ordering::Relaxed) < packets as u64 {
+            self.refused_at_once.store(packets as u64, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn add_interrupt(&self) {
         add(&self.interrupts, 1);
     }
@@ -91,6 +101,7 @@ impl QueueCounters {
             drops: std::array::from_fn(|i| self.drops[i].load(Ordering::Relaxed)),
             link_down: self.link_down.load(Ordering::Relaxed),
             ring_full: self.ring_full.load(Ordering::Relaxed),
+            refused_at_once: self.refused_at_once.load(Ordering::Relaxed),
             interrupts: self.interrupts.load(Ordering::Relaxed),
             interrupts_deferred: self.interrupts_deferred.load(Ordering::Relaxed),
             wakeups: self.wakeups.load(Ordering::Relaxed),
@@ -111,6 +122,9 @@ pub struct QueueStats {
     pub link_down: u64,
     /// Bursts that did not fit into the ring as a whole; the packets that did not fit remained with the caller.
     pub ring_full: u64,
+    /// Most packets that found no room in the ring in one call of [`TxQueue::send`](crate::TxQueue::send): how much larger
+    /// the ring would have to be.
+    pub refused_at_once: u64,
     /// Times that the peer was notified through its eventfd.
     pub interrupts: u64,
     /// Interrupts that were left out, as the peer has made it slow to send them (very many watches on its eventfd).

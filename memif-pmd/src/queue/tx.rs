@@ -93,7 +93,7 @@ impl TxQueue {
             }
         };
         if done < burst.len() {
-            mailbox.counters.add_ring_full();
+            mailbox.counters.add_refused(burst.len() - done);
         }
         if done > 0 {
             self.notifier.notify(link, mailbox, *epoch);

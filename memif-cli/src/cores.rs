@@ -22,12 +22,12 @@ pub(crate) fn check_cores(cores: &[usize]) -> Result<(), ToolError> {
 
 /// Adds task `index` to the workers, on the cores of the list in turn, or not pinned.
 pub(crate) fn place<Q: Queues + 'static>(
-    workers: Workers,
+    workers: Workers<'static>,
     cores: Option<&CoreList>,
     index: u16,
     queues: Q,
     work: impl FnMut(&mut Q, &mut Burst) + Send + 'static,
-) -> Workers {
+) -> Workers<'static> {
     match cores.and_then(|cores| cores.cores().iter().cycle().nth(index.into())) {
         Some(core) => workers.on_core(*core, queues, work),
         None => workers.anywhere(queues, work),

@@ -38,7 +38,7 @@ impl<'s> Run<'s> {
     pub(crate) fn start(
         session: &'s Session,
         links: &'s [&'s Link],
-        workers: Workers,
+        workers: Workers<'static>,
         feeds: Feeds,
         (json, measures): (bool, Measures),
         cores: &str,

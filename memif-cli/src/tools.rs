@@ -63,7 +63,7 @@ pub(crate) fn generate(args: &GenArgs) -> Result<(), ToolError> {
 }
 
 /// A generator for each tx queue.
-fn generators(link: &Link, order: &Order, args: &RunArgs) -> Result<(Workers, Feeds), ToolError> {
+fn generators(link: &Link, order: &Order, args: &RunArgs) -> Result<(Workers<'static>, Feeds), ToolError> {
     let mut feeds = Feeds::default();
     let mut workers = Workers::new().burst(args.burst.into());
     for queue in 0..link.interface.tx_count() {
@@ -105,7 +105,7 @@ fn sinks(
     framing: Framing,
     quota: Option<&Quota>,
     args: &SinkArgs,
-) -> Result<(Workers, Feeds), ToolError> {
+) -> Result<(Workers<'static>, Feeds), ToolError> {
     let mut feeds = Feeds::default();
     let mut workers = Workers::new().burst(args.run.burst.into());
     for queue in 0..link.interface.rx_count() {
@@ -159,7 +159,11 @@ pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
 }
 
 /// A relay for each tx queue of each way that has a ring; the rx queues take turns among them.
-fn relays(ways: &[(&Link, &Link)], args: &RunArgs, in_place: bool) -> Result<(Workers, Feeds), ToolError> {
+fn relays(
+    ways: &[(&Link, &Link)],
+    args: &RunArgs,
+    in_place: bool,
+) -> Result<(Workers<'static>, Feeds), ToolError> {
     let mut feeds = Feeds::default();
     let mut modes = Vec::new();
     let mut workers = Workers::new().burst(args.burst.into());
@@ -199,7 +203,7 @@ fn idle_for(modes: &[RxMode]) -> Idle {
 fn run(
     session: &Session,
     links: &[&Link],
-    make: impl FnOnce() -> Result<(Workers, Feeds), ToolError>,
+    make: impl FnOnce() -> Result<(Workers<'static>, Feeds), ToolError>,
     args: &RunArgs,
     measures: Measures,
     settle: impl FnOnce(),

@@ -9,7 +9,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// Signals that a thread gets for what it does itself.
 const FAULTS: [libc::c_int; 6] =
@@ -33,6 +33,19 @@ pub fn spawn<T: Send + 'static>(
     // a thread begins with its maker's mask, so that there is no moment at which it could take a signal
     let _before = Restored(change(libc::SIG_SETMASK, &all_but_faults())?);
     builder.spawn(body)
+}
+
+/// As [`spawn`], for a thread that borrows from its scope; with the usual stack.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_scoped<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let _before = Restored(change(libc::SIG_SETMASK, &all_but_faults())?);
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, body)
 }
 
 /// Lets the calling thread meet faults in guarded regions: unblocks `SIGBUS` and the other signals that a thread gets for
@@ -123,6 +136,10 @@ mod tests {
         let programs =
             [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGCHLD, libc::SIGUSR1, libc::SIGALRM];
         assert_eq!(mask & bits(&programs), bits(&programs));
+        assert_eq!(blocked(), before, "the maker's mask is as it was");
+        let mut borrowed = 0;
+        thread::scope(|scope| spawn_scoped(scope, "scoped", || borrowed = blocked()).map(drop)).unwrap();
+        assert_eq!(borrowed, mask);
         assert_eq!(blocked(), before, "the maker's mask is as it was");
     }
 

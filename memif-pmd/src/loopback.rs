@@ -104,6 +104,7 @@ impl LoopbackRx {
 
 impl Receive for LoopbackRx {
     fn receive(&mut self, burst: &mut Burst) -> usize {
+        burst.set_aside();
         let mut packets = self.pipe.lock();
         let mut received = 0;
         while packets.pop_front_if(|packet| burst.push(packet).is_ok()).is_some() {
@@ -133,9 +134,11 @@ impl Transmit for LoopbackTx {
     fn send(&mut self, burst: &mut Burst) -> usize {
         let mut packets = self.pipe.lock();
         let room = self.pipe.capacity.saturating_sub(packets.len());
-        let sent = room.min(burst.len());
-        packets.extend(burst.iter().take(sent).map(Box::from));
-        burst.drain_front(sent);
+        let sent = burst.offer(|offered| {
+            let sent = room.min(offered.len());
+            packets.extend(offered.take(sent).map(Box::from));
+            sent
+        });
         self.sent += sent as u64;
         sent
     }

@@ -7,15 +7,17 @@ use crate::packet::Burst;
 ///
 /// Write forwarders against this trait and [`Transmit`], and they can be tested without an interface.
 pub trait Receive {
-    /// Appends packets to `burst`, as many as are there and fit; returns how many. Does not wait.
+    /// Appends packets to `burst`, as many as are there and fit; returns how many. Does not wait. Before that, what the last
+    /// send had no room for is set aside, whether packets came or not: an implementation begins with [`Burst::set_aside`].
     fn receive(&mut self, burst: &mut Burst) -> usize;
 }
 
 /// Something that bursts of packets are sent to: a [`TxQueue`](crate::TxQueue), one end of a
 /// [`loopback`](crate::loopback()), or a type of the program.
 pub trait Transmit {
-    /// Sends packets from the front of `burst`, as many as there is room for; returns how many. They leave the burst, and
-    /// so do packets that can never be sent. What there is no room for now stays, in order. Does not wait.
+    /// Sends packets from the front of `burst`, those first that were set aside, as many as there is room for; returns how
+    /// many. They leave the burst, and so do packets that can never be sent. What there is no room for now stays, in order.
+    /// Does not wait. An implementation calls [`Burst::offer`].
     fn send(&mut self, burst: &mut Burst) -> usize;
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, Pair, address, check, exchange, packet, packet_memory, until};
 use memif_os::cpu::allowed_cores;
 use memif_pmd::{
-    Burst, Error, HugePages, Idle, Memif, Queues, Running, RxQueue, Stop, TxQueue, Workers, forward,
-    forward_in_place,
+    Burst, Error, HugePages, Idle, LoopbackRx, LoopbackTx, Memif, Queues, Receive as _, Running, RxQueue,
+    Stop, Transmit as _, TxQueue, Workers, forward, forward_in_place, loopback,
 };
 
 fn first_core() -> usize {
@@ -138,6 +138,121 @@ fn packets_for_a_full_ring_wait_in_order() {
     });
     assert_eq!(narrow.slave.details().unwrap().tx[0].stats.dropped(), 0);
     drop(running);
+}
+
+#[test]
+fn a_task_that_receives_changes_and_sends_changes_each_packet_once() {
+    let wide = Pair::of(|builder| builder);
+    let narrow = Pair::with(|builder| builder, |builder| builder.ring_size(8));
+    let mut rounds_with_waiting = 0;
+    let stop = Stop::new();
+    let hops = |(rx, tx): &mut (RxQueue, TxQueue), burst: &mut Burst| {
+        rx.receive(burst);
+        rounds_with_waiting += u64::from(burst.waiting() > 0);
+        for packet in &mut *burst {
+            packet[8] += 1;
+        }
+        burst.retain(|packet| {
+            packet[9] += 1;
+            true
+        });
+        for index in 0..burst.len() {
+            burst[index][10] += 1;
+        }
+        tx.send(burst);
+    };
+    let queues = (wide.master.rx(0).unwrap(), narrow.slave.tx(0).unwrap());
+    let workers = Workers::new().burst(32).anywhere(queues, hops);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut tx, mut rx) = (wide.slave.tx(0).unwrap(), narrow.master.rx(0).unwrap());
+            let (mut out, mut back) = (Burst::new(64).unwrap(), Burst::new(2).unwrap());
+            let (mut next, mut expected) = (0u64, 0u64);
+            until("all packets", || {
+                while next < 2000 && out.push(&[&next.to_le_bytes()[..], &[0; 56]].concat()).is_ok() {
+                    next += 1;
+                }
+                tx.send(&mut out);
+                rx.receive(&mut back);
+                for packet in &back {
+                    assert_eq!(packet[..11], [&expected.to_le_bytes()[..], &[1, 1, 1]].concat());
+                    expected += 1;
+                }
+                back.clear();
+                expected == 2000
+            });
+            stop.stop();
+        });
+        workers.run_until(&stop).unwrap();
+    });
+    assert!(rounds_with_waiting > 0, "the ring was never full");
+}
+
+#[test]
+fn tasks_borrow_from_whoever_runs_them() {
+    let (mut client, near) = loopback(64);
+    let (far, server) = loopback(64);
+    let stop = Stop::new();
+    let (mut seen, mut rounds) = (Vec::new(), 0);
+    let mut queues = [(near.rx, far.tx)];
+    let work = |pairs: &mut &mut [(LoopbackRx, LoopbackTx)], burst: &mut Burst| {
+        for (rx, tx) in &mut **pairs {
+            rx.receive(burst);
+            seen.extend(burst.iter().map(<[u8]>::len));
+            tx.send(burst);
+        }
+        if seen.len() == 3 {
+            stop.stop();
+        }
+    };
+    let mut burst = Burst::new(3).unwrap();
+    for len in [60, 61, 62] {
+        burst.push(&vec![0; len]).unwrap();
+    }
+    client.tx.send(&mut burst);
+    let workers = Workers::new().anywhere(&mut queues[..], work).anywhere((), |(), _| rounds += 1);
+    let stats = workers.run_until(&stop).unwrap();
+    assert_eq!((seen, stats.len()), (vec![60, 61, 62], 2));
+    assert_eq!(rounds, stats[1].rounds);
+    // and the queues are still here
+    assert_eq!((queues[0].0.received(), queues[0].1.sent()), (3, 3));
+    drop(server);
+    let error = Workers::new().anywhere((), |(), _| panic!("on purpose")).anywhere((), |(), _| rounds += 1);
+    assert!(matches!(error.run_until(&Stop::new()), Err(Error::Worker { .. })));
+    let mut never = 0;
+    let error = Workers::new().anywhere((), |(), _| never += 1).on_core(1023, (), |(), _| ());
+    assert!(matches!(error.run_until(&Stop::new()), Err(Error::Core(_))));
+}
+
+#[test]
+fn bursts_of_workers_have_the_headroom_that_was_asked_for() {
+    let pair = Pair::of(|builder| builder);
+    let queues = (pair.master.rx(0).unwrap(), pair.master.tx(0).unwrap());
+    let tag = |(rx, tx): &mut (RxQueue, TxQueue), burst: &mut Burst| {
+        rx.receive(burst);
+        for index in 0..burst.len() {
+            burst.prepend(index, 40).unwrap()[..40].fill(0xee);
+        }
+        tx.send(burst);
+    };
+    let running = Workers::new().headroom(40).anywhere(queues, tag).start().unwrap();
+    let (mut tx, mut rx) = (pair.slave.tx(0).unwrap(), pair.slave.rx(0).unwrap());
+    let mut burst = Burst::new(8).unwrap();
+    for number in 0..8 {
+        burst.push(&packet(64, number)).unwrap();
+    }
+    tx.send(&mut burst);
+    until("all packets", || {
+        rx.receive(&mut burst);
+        burst.len() == 8
+    });
+    for (got, number) in burst.iter().zip(0..) {
+        assert_eq!(got[..40], [0xee; 40]);
+        check(&got[40..], number);
+    }
+    drop(running);
+    let error = Workers::new().headroom(1025).anywhere((), |(), _| ()).start().unwrap_err();
+    assert!(error.to_string().contains("headroom"), "{error}");
 }
 
 /// Packets for a ring that is full and that nobody empties: more than it holds are in `wide`, and the worker has slept for a

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use memif_os::event::EventFd;
-use memif_ring::burst::{PacketSink as _, Tally};
+use memif_ring::burst::Tally;
 use memif_ring::end::Receiver;
 use memif_ring::fault::PeerFault;
 use memif_ring::isa::Work;
@@ -84,16 +84,18 @@ impl RxQueue {
         Self { handle: Handle::new(mailbox), found: Found::default(), kept: Kept::default(), doorbell: None }
     }
 
-    /// Appends packets to `burst`, as many as are there and fit; returns how many. 0 also while there is no link.
+    /// Appends packets to `burst`, as many as are there and fit; returns how many. 0 also while there is no link. What the
+    /// last send of the burst had no room for is set aside, whether packets came or not: see [`Burst`].
     ///
     /// A packet that came in several descriptors is one slice of the burst. Invalid packets are dropped and counted
     /// ([`QueueStats::drops`]).
     #[inline]
     pub fn receive(&mut self, burst: &mut Burst) -> usize {
+        burst.set_aside();
         let Some(link) = self.handle.link() else { return 0 };
         // most polls find nothing: that costs a look, and no more
         let idle = by_role!(&mut link.end, |end| {
-            let idle = matches!(end.ready(burst.room()), Ok(0));
+            let idle = matches!(end.ready(1), Ok(0));
             if idle {
                 end.flush();
             }

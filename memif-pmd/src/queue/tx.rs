@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use memif_ring::burst::Tally;
+use memif_ring::burst::{PacketSource as _, Tally};
 use memif_ring::end::Sender;
 use memif_ring::fault::PeerFault;
 use memif_ring::isa::Work;
@@ -69,14 +69,15 @@ impl TxQueue {
         }
     }
 
-    /// Sends packets from the front of `burst`, as many as fit; returns how many. They leave the burst. What does not fit
-    /// stays, in order: send it again, or clear it. A packet larger than one buffer takes several.
+    /// Sends packets from the front of `burst`, those first that were set aside, as many as fit; returns how many. They leave
+    /// the burst. What does not fit stays, in order: send it again, or clear it. A packet larger than one buffer takes
+    /// several.
     ///
     /// Packets that can never be sent leave the burst too and are counted as dropped: those that are larger than the whole
     /// ring, and all while there is no link.
     #[inline]
     pub fn send(&mut self, burst: &mut Burst) -> usize {
-        if burst.is_empty() {
+        if burst.count() == 0 {
             return 0;
         }
         if self.handle.link().is_none() {
@@ -92,14 +93,14 @@ impl TxQueue {
                 return self.drop_all(burst);
             }
         };
-        if done < burst.len() {
-            mailbox.counters.add_refused(burst.len() - done);
+        if done < burst.count() {
+            mailbox.counters.add_refused(burst.count() - done);
         }
         if done > 0 {
             self.notifier.notify(link, mailbox, *epoch);
             mailbox.counters.show(tally);
-            burst.drain_front(done);
         }
+        burst.sent(done);
         #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]
         let sent = (tally.packets - before) as usize;
         sent
@@ -107,7 +108,7 @@ impl TxQueue {
 
     #[cold]
     fn drop_all(&mut self, burst: &mut Burst) -> usize {
-        self.handle.mailbox.counters.add_link_down(burst.len());
+        self.handle.mailbox.counters.add_link_down(burst.count());
         burst.clear();
         0
     }

@@ -16,7 +16,7 @@ pub fn forward<R: Receive, T: Transmit>((rx, tx): &mut (R, T), burst: &mut Burst
 pub fn forward_in_place(queues: &mut (RxQueue, TxQueue), burst: &mut Burst) {
     let (rx, tx) = queues;
     // a burst that is not empty holds what was copied before and did not fit
-    if !burst.is_empty() || rx.forward_to(tx, burst.capacity()).is_err() {
+    if burst.room() < burst.capacity() || rx.forward_to(tx, burst.capacity()).is_err() {
         forward(queues, burst);
     }
 }

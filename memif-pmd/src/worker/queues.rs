@@ -3,7 +3,7 @@
 use crate::loopback::{LoopbackRx, LoopbackTx};
 use crate::queue::{RxQueue, TxQueue};
 
-/// The queues of one task: a queue, or a tuple, vector or array of such sets. By it a worker sees whether packets moved,
+/// The queues of one task: a queue, a mutable reference to one, or a tuple, vector, array or slice of such sets. By it a worker sees whether packets moved,
 /// and which queues to sleep over.
 ///
 /// Implement it for a type of your own that receives or sends, to use it in a task:
@@ -17,10 +17,9 @@ use crate::queue::{RxQueue, TxQueue};
 ///
 /// impl Transmit for Sink {
 ///     fn send(&mut self, burst: &mut Burst) -> usize {
-///         let packets = burst.len();
-///         burst.clear();
-///         self.0 += packets as u64;
-///         packets
+///         let taken = burst.offer(|packets| packets.len());
+///         self.0 += taken as u64;
+///         taken
 ///     }
 /// }
 ///
@@ -74,7 +73,7 @@ impl Queues for LoopbackTx {
     }
 }
 
-impl<Q: Queues> Queues for Vec<Q> {
+impl<Q: Queues> Queues for [Q] {
     fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
         self.iter_mut().for_each(|queues| queues.each_rx(visit));
     }
@@ -84,14 +83,25 @@ impl<Q: Queues> Queues for Vec<Q> {
     }
 }
 
-impl<Q: Queues, const N: usize> Queues for [Q; N] {
-    fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
-        self.iter_mut().for_each(|queues| queues.each_rx(visit));
-    }
+macro_rules! as_another {
+    ($([$($of:tt)*] $set:ty: $other:ty;)+) => {$(
+        impl<$($of)*> Queues for $set {
+            fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
+                <$other>::each_rx(self, visit);
+            }
 
-    fn activity(&self) -> u64 {
-        self.iter().map(Queues::activity).fold(0, u64::wrapping_add)
-    }
+            fn activity(&self) -> u64 {
+                <$other>::activity(self)
+            }
+        }
+    )+};
+}
+
+as_another! {
+    [Q: Queues] Vec<Q>: [Q];
+    [Q: Queues] Box<[Q]>: [Q];
+    [Q: Queues, const N: usize] [Q; N]: [Q];
+    [Q: Queues + ?Sized] &mut Q: Q;
 }
 
 macro_rules! tuples {
@@ -117,4 +127,6 @@ tuples! {
     (A 0, B 1, C 2, D 3);
     (A 0, B 1, C 2, D 3, E 4);
     (A 0, B 1, C 2, D 3, E 4, F 5);
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
 }

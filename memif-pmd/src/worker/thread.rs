@@ -5,7 +5,7 @@ use std::time::Duration;
 use std::{hint, mem, thread};
 
 use memif_os::event::EventFd;
-use memif_os::page_pool::PagePool;
+use memif_os::page_pool::{Block, PagePool};
 
 use super::idle::{Idle, Rest};
 use super::queues::Queues;
@@ -47,10 +47,10 @@ impl<Q: Queues, F: FnMut(&mut Q, &mut Burst) + Send> Task for TaskOf<Q, F> {
 }
 
 /// The tasks of one thread.
-pub(super) struct Plan {
+pub(super) struct Plan<'env> {
     /// `None` runs wherever the kernel likes.
     pub(super) core: Option<usize>,
-    pub(super) tasks: Vec<Box<dyn Task>>,
+    pub(super) tasks: Vec<Box<dyn Task + 'env>>,
 }
 
 /// What a worker has done.
@@ -79,8 +79,8 @@ impl Drop for StopOnPanic<'_> {
 }
 
 /// One thread's work.
-pub(super) struct Worker {
-    tasks: Vec<(Box<dyn Task>, Burst)>,
+pub(super) struct Worker<'env> {
+    tasks: Vec<(Box<dyn Task + 'env>, Burst)>,
     idle: Idle,
     stop: Stop,
     doorbell: Arc<EventFd>,
@@ -90,11 +90,12 @@ pub(super) struct Worker {
     warned: bool,
 }
 
-impl Worker {
+impl<'env> Worker<'env> {
+    /// `burst` makes a burst from a block of `pool`.
     pub(super) fn new(
-        plan: Plan,
+        plan: Plan<'env>,
         pool: &Arc<PagePool>,
-        burst: usize,
+        burst: impl Fn(Block) -> Burst,
         idle: Idle,
         stop: &Stop,
     ) -> Result<Self, Error> {
@@ -105,7 +106,7 @@ impl Worker {
             if let Idle::Sleep { .. } = idle {
                 task.each_rx(&mut |rx| rx.watch(&doorbell));
             }
-            tasks.push((task, Burst::within(pool.take().ok_or(Error::NoBurstMemory)?, burst)));
+            tasks.push((task, burst(pool.take().ok_or(Error::NoBurstMemory)?)));
         }
         Ok(Self { tasks, idle, stop: stop.clone(), doorbell, waiting: false, warned: false })
     }
@@ -146,7 +147,7 @@ impl Worker {
     /// slept.
     #[cold]
     fn sleep(&mut self) -> bool {
-        let stuck = self.waiting || self.tasks.iter().any(|(_, burst)| !burst.is_empty());
+        let stuck = self.waiting || self.tasks.iter().any(|(_, burst)| burst.len() + burst.waiting() > 0);
         let mut queues = Vec::new();
         for (task, _) in &mut self.tasks {
             task.each_rx(&mut |rx| queues.push(rx));

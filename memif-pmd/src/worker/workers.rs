@@ -1,21 +1,21 @@
-//! Starting workers on cores, and waiting for their end.
+//! Describing workers, and running them.
 
 use std::fmt;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::thread::{self, ScopedJoinHandle};
 
-use memif_os::cpu;
 use memif_os::huge_pages::HugePages;
 use memif_os::page_pool::PagePool;
+use memif_os::thread::{spawn, spawn_scoped};
 
 use super::idle::Idle;
 use super::queues::Queues;
+use super::running::{Running, Threads, join, launch};
 use super::stop::Stop;
 use super::thread::{Plan, Task, TaskOf, Worker, WorkerStats};
 use crate::error::Error;
 use crate::packet::Burst;
 
-/// Describes worker threads: which tasks run on which cores. [`Workers::start`] or [`Workers::run_until`] starts them.
+/// Describes worker threads: which tasks run on which cores. [`Workers::run_until`] or [`Workers::start`] starts them.
 ///
 /// ```no_run
 /// use memif_pmd::{Memif, Workers, ctrl_c, forward};
@@ -23,29 +23,38 @@ use crate::packet::Burst;
 /// let memif = Memif::start()?;
 /// let left = memif.interface("/run/a.sock").slave().open()?;
 /// let right = memif.interface("/run/b.sock").master().secret("psst").open()?;
-/// let is_ipv4 = |packet: &mut [u8]| packet.get(12..14) == Some(&[0x08, 0x00]);
+/// let mut other = 0; // packets that are not IPv4
 /// Workers::new()
-///     .on_core(0, (left.rx(0)?, right.tx(0)?), move |(rx, tx), burst| {
+///     .on_core(0, (left.rx(0)?, right.tx(0)?), |(rx, tx), burst| {
 ///         rx.receive(burst);
-///         burst.retain(is_ipv4);
+///         burst.retain(|packet| {
+///             let ipv4 = packet.get(12..14) == Some(&[0x08, 0x00]);
+///             other += u64::from(!ipv4);
+///             ipv4
+///         });
 ///         tx.send(burst);
 ///     })
 ///     .on_core(1, (right.rx(0)?, left.tx(0)?), forward)
 ///     .run_until(&ctrl_c()?)?;
+/// println!("{other} packets dropped");
 /// # Ok::<(), memif_pmd::Error>(())
 /// ```
-#[must_use = "nothing runs until `start` or `run_until`"]
-pub struct Workers {
-    plans: Vec<Plan>,
+///
+/// With [`Workers::run_until`] tasks may borrow what outlives the call, as the closure above does; that is how a result gets
+/// out of them. A closure that is `move` has copies of what is [`Copy`]: a counter outside stays as it was.
+#[must_use = "nothing runs until `run_until` or `start`"]
+pub struct Workers<'env> {
+    plans: Vec<Plan<'env>>,
     idle: Idle,
     burst: usize,
+    headroom: usize,
     huge_pages: HugePages,
 }
 
-impl Workers {
+impl<'env> Workers<'env> {
     /// No tasks yet; bursts of 64 packets, [`Idle::Pause`].
     pub fn new() -> Self {
-        Self { plans: Vec::new(), idle: Idle::default(), burst: 64, huge_pages: HugePages::Off }
+        Self { plans: Vec::new(), idle: Idle::default(), burst: 64, headroom: 0, huge_pages: HugePages::Off }
     }
 
     /// What workers do while there are no packets.
@@ -60,6 +69,12 @@ impl Workers {
         self
     }
 
+    /// Free bytes in front of each packet, 0 to 1024, to prepend headers ([`Burst::prepend`]); 0 by default.
+    pub fn headroom(mut self, bytes: usize) -> Self {
+        self.headroom = bytes;
+        self
+    }
+
     /// Whether the bursts' memory is on huge pages; off by default, as a burst of small packets takes a page or two.
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
         self.huge_pages = huge_pages;
@@ -68,10 +83,13 @@ impl Workers {
 
     /// Adds a task on a core: `work` runs there again and again, with its queues and a burst. The queues are any tuple,
     /// vector or array of [`Queues`]. Several tasks on one core share a thread and run in turn, each with its own burst.
+    ///
+    /// The burst stays with the task: what a full ring did not take waits in it, and a task that receives, changes and sends
+    /// packets changes each of them once (see [`Burst`]). A task for several queues to send on has a burst for each.
     pub fn on_core<Q, F>(self, core: usize, queues: Q, work: F) -> Self
     where
-        Q: Queues + 'static,
-        F: FnMut(&mut Q, &mut Burst) + Send + 'static,
+        Q: Queues + 'env,
+        F: FnMut(&mut Q, &mut Burst) + Send + 'env,
     {
         self.add(Some(core), Box::new(TaskOf { queues, work }))
     }
@@ -79,13 +97,13 @@ impl Workers {
     /// Adds a task on a thread of its own that is not pinned to a core.
     pub fn anywhere<Q, F>(self, queues: Q, work: F) -> Self
     where
-        Q: Queues + 'static,
-        F: FnMut(&mut Q, &mut Burst) + Send + 'static,
+        Q: Queues + 'env,
+        F: FnMut(&mut Q, &mut Burst) + Send + 'env,
     {
         self.add(None, Box::new(TaskOf { queues, work }))
     }
 
-    fn add(mut self, core: Option<usize>, task: Box<dyn Task>) -> Self {
+    fn add(mut self, core: Option<usize>, task: Box<dyn Task + 'env>) -> Self {
         match self.plans.iter_mut().find(|plan| core.is_some() && plan.core == core) {
             Some(plan) => plan.tasks.push(task),
             None => self.plans.push(Plan { core, tasks: vec![task] }),
@@ -93,115 +111,83 @@ impl Workers {
         self
     }
 
-    /// Starts the threads, each on its core. After an error none of them is left running.
+    /// Runs the threads, each on its core, and returns when they have ended after `stop` was called. After an error none of
+    /// them is left running.
     ///
     /// # Errors
     /// - [`Error::Core`]: a core does not exist or is not allowed; the error lists those that are.
-    /// - [`Error::OutOfRange`]: the size of a burst.
+    /// - [`Error::OutOfRange`]: the size of a burst, or its headroom.
     /// - [`Error::OutOfMemory`], [`Error::NoHugePages`], [`Error::NoBurstMemory`]: no memory for the bursts.
     /// - [`Error::OutOfDescriptors`], [`Error::System`], [`Error::Worker`]: no eventfd or thread.
-    pub fn start(self) -> Result<Running, Error> {
-        let stop = Stop::new();
-        let blocks = self.plans.iter().map(|plan| plan.tasks.len()).sum::<usize>().max(1);
-        let pool = PagePool::new(Burst::bytes(self.burst)?, blocks, self.huge_pages).map_err(Error::pool)?;
-        // dropped on failure, which stops and joins those that run
-        let mut running = Running { stop: stop.clone(), threads: Vec::new() };
-        for plan in self.plans {
-            let core = plan.core;
-            let worker = Worker::new(plan, &pool, self.burst, self.idle, &stop)?;
-            running.spawn(core, worker)?;
-        }
-        Ok(running)
+    /// - [`Error::Worker`] also when a worker panicked: the others are stopped.
+    pub fn run_until(self, stop: &Stop) -> Result<Vec<WorkerStats>, Error> {
+        let own = Stop::new();
+        let workers = self.prepare(&own)?;
+        thread::scope(|scope| {
+            let mut threads = Threads::new();
+            let launched = launch(workers, |name, body| spawn_scoped(scope, name, body), &mut threads);
+            match launched {
+                Ok(()) => stop.also(&own),
+                Err(_) => own.stop(),
+            }
+            let stats = join(threads, ScopedJoinHandle::join);
+            launched.and(stats)
+        })
     }
 
-    /// Starts the threads, and returns when they have ended after `stop` was called.
-    ///
-    /// # Errors
-    /// As [`Workers::start`], and [`Error::Worker`]: a worker panicked, and the others were stopped.
-    pub fn run_until(self, stop: &Stop) -> Result<Vec<WorkerStats>, Error> {
-        let running = self.start()?;
-        stop.also(&running.stop);
-        running.wait()
+    /// The workers, with their cores and memory.
+    fn prepare(self, stop: &Stop) -> Result<Vec<(Option<usize>, Worker<'env>)>, Error> {
+        let Self { plans, idle, burst: packets, headroom, huge_pages } = self;
+        let blocks = plans.iter().map(|plan| plan.tasks.len()).sum::<usize>().max(1);
+        let pool =
+            PagePool::new(Burst::bytes(packets, headroom)?, blocks, huge_pages).map_err(Error::pool)?;
+        let burst = |memory| Burst::within(memory, packets, headroom);
+        let worker = |plan: Plan<'env>| Ok((plan.core, Worker::new(plan, &pool, burst, idle, stop)?));
+        plans.into_iter().map(worker).collect()
     }
 }
 
-impl Default for Workers {
+impl Workers<'static> {
+    /// As [`Workers::run_until`], without waiting for the end; tasks own what they use. After an error none of the threads is
+    /// left running.
+    ///
+    /// ```compile_fail,E0597
+    /// let mut rounds = 0;
+    /// let running = memif_pmd::Workers::new().anywhere((), |(), _| rounds += 1).start()?;
+    /// # Ok::<(), memif_pmd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Workers::run_until`]; a panic is reported by [`Running::wait`].
+    pub fn start(self) -> Result<Running, Error> {
+        let stop = Stop::new();
+        let workers = self.prepare(&stop)?;
+        // dropped on failure, which stops and joins those that run
+        let mut running = Running::new(stop);
+        launch(workers, |name, body| spawn(name, None, body), &mut running.threads)?;
+        Ok(running)
+    }
+}
+
+impl Default for Workers<'_> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Debug for Workers {
+impl fmt::Debug for Workers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cores: Vec<_> = self.plans.iter().map(|plan| plan.core).collect();
         f.debug_struct("Workers").field("cores", &cores).field("idle", &self.idle).finish_non_exhaustive()
     }
 }
 
-fn place(core: Option<usize>) -> String {
-    core.map_or_else(|| "no core".into(), |core| format!("core {core}"))
-}
-
-/// Worker threads that run. Dropping it stops them and waits for their end.
-#[derive(Debug)]
-pub struct Running {
-    stop: Stop,
-    threads: Vec<(Option<usize>, JoinHandle<WorkerStats>)>,
-}
-
-impl Running {
-    /// Stops them when it is called.
-    #[must_use]
-    pub fn stop(&self) -> &Stop {
-        &self.stop
-    }
-
-    /// Waits until they have ended, after [`Running::stop`] was called.
-    ///
-    /// # Errors
-    /// [`Error::Worker`]: a worker panicked. The others are stopped as soon as that happens.
-    pub fn wait(mut self) -> Result<Vec<WorkerStats>, Error> {
-        self.join()
-    }
-
-    /// Starts a thread and waits until it is on its core.
-    fn spawn(&mut self, core: Option<usize>, worker: Worker) -> Result<(), Error> {
-        let (ready, started) = mpsc::channel();
-        let name = core.map_or_else(|| "memif-worker".into(), |core| format!("memif-worker-{core}"));
-        let thread = memif_os::thread::spawn(&name, None, move || {
-            let pinned = core.map_or(Ok(()), cpu::pin_current);
-            let go = pinned.is_ok();
-            let _ = ready.send(pinned); // `spawn` waits for it
-            if go { worker.run() } else { WorkerStats::default() }
-        });
-        self.threads.push((core, thread.map_err(Error::system("thread"))?));
-        let failed = || Error::Worker { place: place(core), problem: "did not start".into() };
-        started.recv().map_err(|_| failed())?.map_err(Error::core)
-    }
-
-    fn join(&mut self) -> Result<Vec<WorkerStats>, Error> {
-        let mut stats = Vec::new();
-        let mut failed = None;
-        for (core, thread) in self.threads.drain(..) {
-            match thread.join() {
-                Ok(done) => stats.push(WorkerStats { core, ..done }),
-                // the others were stopped by then
-                Err(_) => failed = Some(Error::Worker { place: place(core), problem: "panicked".into() }),
-            }
-        }
-        failed.map_or(Ok(stats), Err)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.stop();
-        let _ = self.join(); // `wait` is for those who need the outcome
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use memif_os::cpu;
+
     use super::*;
 
     #[test]

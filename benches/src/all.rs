@@ -65,7 +65,7 @@ pub(crate) fn all(args: &All) -> Result<(), Error> {
     let machine = Machine::read();
     let sockets = Sockets::new()?;
     let versions = args.suite.iter().map(|suite| {
-        let dpdk = Dpdk::new(suite, sockets.folder(), Stop::new())?;
+        let dpdk = Dpdk::new(suite, sockets.folder(), Stop::new()?)?;
         Ok(dpdk.full_version().to_owned())
     });
     let versions = versions.collect::<Result<Vec<_>, Error>>()?;

@@ -244,7 +244,7 @@ mod tests {
 
     fn dpdk() -> Dpdk {
         let (program, recorded) = ("/x/testpmd".into(), "/x/mix.pcap".into());
-        Dpdk { program, abi: "23".into(), version: "22.11.7".into(), recorded, stop: Stop::new() }
+        Dpdk { program, abi: "23".into(), version: "22.11.7".into(), recorded, stop: Stop::new().unwrap() }
     }
 
     #[test]

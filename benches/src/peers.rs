@@ -400,7 +400,7 @@ mod tests {
                 take: Box::new(|| Ok(Measured { values: vec![*rate], lost: 0.0 })),
             })
             .collect();
-        Run::take(&rows, 1, || Ok(100.0), &memif_pmd::Stop::new()).unwrap()
+        Run::take(&rows, 1, || Ok(100.0), &memif_pmd::Stop::new().unwrap()).unwrap()
     }
 
     #[test]

@@ -222,7 +222,7 @@ mod tests {
             Row { cells: vec!["64".into(), "S2M".into()], take: Box::new(sample) },
             Row { cells: vec!["1514".into(), "M2S".into()], take: Box::new(sample) },
         ];
-        let run = Run::take(&rows, 2, || Ok(100.0), &Stop::new()).unwrap();
+        let run = Run::take(&rows, 2, || Ok(100.0), &Stop::new().unwrap()).unwrap();
         check(&Report {
             name: "test",
             settings: String::new(),

@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn disturbed_samples_are_taken_again_and_do_not_count() {
         let row = samples(&[(1.0, 0.5), (9.0, 0.0), (7.0, 0.3), (2.0, 0.2), (3.0, 0.4), (8.0, 0.01)]);
-        let run = Run::take(&[row], 3, pings(&[100.0]), &Stop::new()).unwrap();
+        let run = Run::take(&[row], 3, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
         let summary = run.summary(0).unwrap();
         assert_eq!(summary, Summary { medians: vec![8.5], range: (8.0, 9.0), samples: 2, disturbed: 0 });
         assert_eq!(run.rejected(), 3);
@@ -261,7 +261,8 @@ mod tests {
     #[test]
     fn a_sample_without_packets_is_taken_again() {
         let run =
-            Run::take(&[samples(&[(0.0, 0.0), (5.0, 0.01)])], 1, pings(&[100.0]), &Stop::new()).unwrap();
+            Run::take(&[samples(&[(0.0, 0.0), (5.0, 0.01)])], 1, pings(&[100.0]), &Stop::new().unwrap())
+                .unwrap();
         assert_eq!(run.summary(0).unwrap().range, (5.0, 5.0));
         assert_eq!(run.rejected(), 1);
     }
@@ -270,16 +271,16 @@ mod tests {
     fn samples_without_packets_are_taken_again_until_one_has_some() {
         const EMPTY: (f64, f64) = (0.0, 1.0);
         let row = samples(&[EMPTY, EMPTY, EMPTY, EMPTY, (5.0, 1.0), (9.0, 0.0)]);
-        let run = Run::take(&[row], 1, pings(&[100.0]), &Stop::new()).unwrap();
+        let run = Run::take(&[row], 1, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
         assert_eq!(run.summary(0).unwrap().range, (5.0, 5.0));
         assert_eq!(run.rejected(), 4);
-        let never = Run::take(&[samples(&[EMPTY])], 1, pings(&[100.0]), &Stop::new()).unwrap();
+        let never = Run::take(&[samples(&[EMPTY])], 1, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
         assert_eq!(never.rejected() + 1, EMPTY_ATTEMPTS);
     }
 
     #[test]
     fn a_row_with_only_disturbed_samples_is_marked() {
-        let run = Run::take(&[samples(&[(5.0, 0.5)])], 2, pings(&[100.0]), &Stop::new()).unwrap();
+        let run = Run::take(&[samples(&[(5.0, 0.5)])], 2, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
         let summary = run.summary(0).unwrap();
         assert_eq!((summary.samples, summary.disturbed), (2, 2));
         assert_eq!(run.ratio(0, 0), Some(Ratio { value: 1.0, disturbed: true }));
@@ -288,7 +289,8 @@ mod tests {
     #[test]
     fn rounds_with_slow_ping_pongs_are_not_valid() {
         let row = samples(&[(5.0, 0.0), (1.0, 0.0), (1.0, 0.0), (6.0, 0.0)]);
-        let run = Run::take(&[row], 2, pings(&[100.0, 110.0, 400.0, 120.0, 100.0]), &Stop::new()).unwrap();
+        let run =
+            Run::take(&[row], 2, pings(&[100.0, 110.0, 400.0, 120.0, 100.0]), &Stop::new().unwrap()).unwrap();
         assert_eq!(run.rounds.len(), 4);
         assert_eq!(run.summary(0).unwrap().range, (5.0, 6.0));
     }
@@ -296,7 +298,8 @@ mod tests {
     #[test]
     fn rounds_end_even_if_none_is_valid() {
         let run =
-            Run::take(&[samples(&[(5.0, 0.0)])], 2, pings(&[100.0, 400.0, 900.0]), &Stop::new()).unwrap();
+            Run::take(&[samples(&[(5.0, 0.0)])], 2, pings(&[100.0, 400.0, 900.0]), &Stop::new().unwrap())
+                .unwrap();
         assert_eq!(run.rounds.len(), 4);
         assert!(run.summary(0).is_some());
     }
@@ -304,14 +307,14 @@ mod tests {
     #[test]
     fn ratios_are_of_the_same_round() {
         let rows = [samples(&[(10.0, 0.0), (30.0, 0.0), (90.0, 0.0)]), samples(&[(5.0, 0.0), (10.0, 0.0)])];
-        let run = Run::take(&rows, 3, pings(&[100.0]), &Stop::new()).unwrap();
+        let run = Run::take(&rows, 3, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
         assert_eq!(run.ratio(0, 1), Some(Ratio { value: 3.0, disturbed: false }));
         assert_eq!(run.ratio(0, 2), None);
     }
 
     #[test]
     fn ctrl_c_ends_the_rounds() {
-        let stop = Stop::new();
+        let stop = Stop::new().unwrap();
         stop.stop();
         let result = Run::take(&[samples(&[(5.0, 0.0)])], 2, pings(&[100.0]), &stop);
         assert!(matches!(result, Err(Error::Interrupted)));

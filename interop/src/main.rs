@@ -96,7 +96,7 @@ fn report(scenario: &Scenario, lab: &Lab) -> bool {
 
 /// Sends and receives packets until it is killed, or its peer is gone.
 fn run_victim(port: &Port) -> Result<(), Error> {
-    let (memif, stop) = (Memif::start()?, Stop::new());
+    let (memif, stop) = (Memif::start()?, Stop::new()?);
     let interface = port.interface(&memif).open()?;
     println!("{LISTENING}");
     interface.wait_up(Some(LINK))?;

@@ -257,7 +257,8 @@ mod tests {
         let script = format!(
             "printf '{PROMPT}'; read -r line; printf '%s %s\\n{PROMPT}' \"$line\" \"$line\"; exec >&-; read -r line; exit 3"
         );
-        let mut shell = Testpmd::start(Path::new("/bin/sh"), &["-c".into(), script], &Stop::new()).unwrap();
+        let mut shell =
+            Testpmd::start(Path::new("/bin/sh"), &["-c".into(), script], &Stop::new().unwrap()).unwrap();
         assert_eq!(shell.command("stop").unwrap(), format!("stop stop\n{PROMPT}"));
         let error = shell.command("start").unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.contains("stop stop"), "{error}");
@@ -265,7 +266,8 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = Testpmd::start(Path::new("/nonexistent/testpmd"), &[], &Stop::new()).unwrap_err();
+        let error =
+            Testpmd::start(Path::new("/nonexistent/testpmd"), &[], &Stop::new().unwrap()).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/testpmd"), "{error}");
     }
 }

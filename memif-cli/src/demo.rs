@@ -71,7 +71,7 @@ fn run(
     (near, far): (usize, usize),
     forwarder: &mut Forwarder,
 ) -> Result<(), ToolError> {
-    let halt = Stop::new();
+    let halt = Stop::new()?;
     let order = Order {
         instance: instance(),
         framing: Framing::Ethernet,

@@ -216,7 +216,7 @@ mod tests {
             fill: Fill::BySequence,
             pace: rate.map(Pace::new),
             count: count.map(Count::new),
-            halt: Stop::new(),
+            halt: Stop::new().unwrap(),
         }
     }
 

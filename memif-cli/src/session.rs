@@ -17,7 +17,7 @@ pub(crate) const SECRET: &str = "MEMIF_SECRET";
 /// The control plane, and what ends the run.
 pub(crate) struct Session {
     memif: Memif,
-    /// Raised by SIGINT and SIGTERM.
+    /// Raised by SIGINT, SIGTERM and SIGHUP.
     signal: Stop,
     /// Raised when the run is complete.
     pub stop: Stop,
@@ -30,7 +30,7 @@ impl Session {
     /// # Errors
     /// The kernel refuses a thread, a descriptor or a signal handler.
     pub(crate) fn start(quiet: bool) -> Result<Self, ToolError> {
-        Ok(Self { signal: ctrl_c()?, memif: Memif::start()?, stop: Stop::new(), quiet })
+        Ok(Self { signal: ctrl_c()?, memif: Memif::start()?, stop: Stop::new()?, quiet })
     }
 
     /// Opens the interface that a port describes.

@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_quota_counts_the_packets_of_all_queues() {
-        let stop = Stop::new();
+        let stop = Stop::new().unwrap();
         let (a, b) = {
             let quota = Quota::new(10, stop.clone());
             (quota.clone(), quota)

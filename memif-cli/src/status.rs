@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn each_reason_is_reported_once_and_their_number_is_bounded() {
-        let notes = Notes::new("@x", &Stop::new());
+        let notes = Notes::new("@x", &Stop::new().unwrap());
         for i in 0..100 {
             for _ in 0..2 {
                 notes.report(&Event::ConnectFailed(Disconnect::Failed(i.to_string())));

@@ -191,7 +191,8 @@ pub enum Error {
     /// The connection could not be begun.
     #[error(transparent)]
     Attempt(Disconnect),
-    /// [`Waker::cancel`](crate::Waker::cancel) was called while this call drove the control plane.
+    /// [`Waker::cancel`](crate::Waker::cancel) was called while this call drove the control plane, or the
+    /// [`Stop`](crate::Stop) that the call was given.
     #[error("the wait was cancelled")]
     Cancelled,
     /// The link did not come up in time.

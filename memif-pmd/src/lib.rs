@@ -25,7 +25,8 @@
 //! | use packets in shared memory without a copy | [`RxQueue::peek`], [`TxQueue::reserve`], [`Span`], [`SpanMut`] |
 //! | forward packets between two slaves without a copy | [`PacketMemory`], [`RxQueue::forward_to`] |
 //! | keep buffers from call to call, and manage them yourself | [`raw`] |
-//! | run forwarding loops on cores | [`Workers`], [`Idle`], [`Stop`] |
+//! | run forwarding loops on cores | [`Workers`], [`Idle`] |
+//! | end on Ctrl-C | [`ctrl_c`], [`Stop`] |
 //! | test a forwarder of your own without interfaces | [`Receive`], [`Transmit`], [`loopback()`] |
 //! | handle errors | [`Error`], [`Disconnect`], [`PeerFault`] |
 //!
@@ -58,6 +59,7 @@ mod quota;
 mod rate_limit;
 mod reaper;
 mod stats;
+mod stop;
 mod transfer;
 mod worker;
 
@@ -79,5 +81,6 @@ pub use packet::{Burst, Packets, PacketsMut};
 pub use packet_memory::{PacketMemory, PacketMemoryBuilder};
 pub use queue::{Peeked, Pieces, Reservation, RxQueue, TxQueue, raw};
 pub use stats::{ControlStats, Details, QueueDetails, QueueStats, RegionDetails, RingDetails};
+pub use stop::{Stop, ctrl_c};
 pub use transfer::{Receive, Transmit};
-pub use worker::{Idle, Queues, Running, Stop, WorkerStats, Workers, ctrl_c, forward, forward_in_place};
+pub use worker::{Idle, Queues, Running, WorkerStats, Workers, forward, forward_in_place};

@@ -145,7 +145,7 @@ fn a_task_that_receives_changes_and_sends_changes_each_packet_once() {
     let wide = Pair::of(|builder| builder);
     let narrow = Pair::with(|builder| builder, |builder| builder.ring_size(8));
     let mut rounds_with_waiting = 0;
-    let stop = Stop::new();
+    let stop = Stop::new().unwrap();
     let hops = |(rx, tx): &mut (RxQueue, TxQueue), burst: &mut Burst| {
         rx.receive(burst);
         rounds_with_waiting += u64::from(burst.waiting() > 0);
@@ -192,7 +192,7 @@ fn a_task_that_receives_changes_and_sends_changes_each_packet_once() {
 fn tasks_borrow_from_whoever_runs_them() {
     let (mut client, near) = loopback(64);
     let (far, server) = loopback(64);
-    let stop = Stop::new();
+    let stop = Stop::new().unwrap();
     let (mut seen, mut rounds) = (Vec::new(), 0);
     let mut queues = [(near.rx, far.tx)];
     let work = |pairs: &mut &mut [(LoopbackRx, LoopbackTx)], burst: &mut Burst| {
@@ -218,10 +218,10 @@ fn tasks_borrow_from_whoever_runs_them() {
     assert_eq!((queues[0].0.received(), queues[0].1.sent()), (3, 3));
     drop(server);
     let error = Workers::new().anywhere((), |(), _| panic!("on purpose")).anywhere((), |(), _| rounds += 1);
-    assert!(matches!(error.run_until(&Stop::new()), Err(Error::Worker { .. })));
+    assert!(matches!(error.run_until(&Stop::new().unwrap()), Err(Error::Worker { .. })));
     let mut never = 0;
     let error = Workers::new().anywhere((), |(), _| never += 1).on_core(1023, (), |(), _| ());
-    assert!(matches!(error.run_until(&Stop::new()), Err(Error::Core(_))));
+    assert!(matches!(error.run_until(&Stop::new().unwrap()), Err(Error::Core(_))));
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_worker_sleeps_while_packets_wait_in_its_receive_ring() {
 
 #[test]
 fn workers_are_stopped_from_another_thread() {
-    let stop = Stop::new();
+    let stop = Stop::new().unwrap();
     let rounds = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&rounds);
     let idle = Idle::Sleep { after: 1 };

@@ -32,7 +32,7 @@ fn echo(name: &str, mode: Mode, bytes: u64, slave: impl Fn(InterfaceBuilder<'_>)
     let server = open(memif.interface(&socket).master(), mode);
     let client = open(slave(memif.interface(&socket)), mode);
     client.wait_up(Some(PATIENCE)).unwrap();
-    let stop = Stop::new();
+    let stop = Stop::new().unwrap();
     thread::scope(|scope| {
         let served = scope.spawn(|| tcp_echo::serve(&server, &stop).unwrap());
         let ends = Ends(&stop);

@@ -13,6 +13,7 @@ use crate::config::{Config, Role, RxMode};
 use crate::error::{Disconnect, Error};
 use crate::link::{Link, LinkRing, rx_direction, tx_direction};
 use crate::stats::{Details, QueueDetails};
+use crate::stop::Stop;
 
 impl Plane {
     /// Makes an interface: listens for a master, tries at once for a slave.
@@ -83,9 +84,14 @@ impl Plane {
     }
 
     /// Waits until the link is up.
-    pub(crate) fn wait_up(self: &Arc<Self>, key: u64, timeout: Option<Duration>) -> Result<(), Error> {
+    pub(crate) fn wait_up(
+        self: &Arc<Self>,
+        key: u64,
+        stop: Option<&Stop>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
         let began = Instant::now();
-        let up = self.wait_for(timeout, |state| match state.interfaces.get(&key) {
+        let up = self.wait_for(stop, timeout, |state| match state.interfaces.get(&key) {
             None => Some(Err(Error::Deleted)),
             // a link that ends is taken from the queues first: then they say so
             Some(interface) => (interface.link.is_some() && interface.queues.is_up()).then_some(Ok(())),
@@ -99,7 +105,7 @@ impl Plane {
 
     /// Waits until there is no link; whether that is so.
     pub(crate) fn wait_down(self: &Arc<Self>, key: u64, timeout: Option<Duration>) -> Result<bool, Error> {
-        let down = self.wait_for(timeout, |state| {
+        let down = self.wait_for(None, timeout, |state| {
             state.interfaces.get(&key).is_none_or(|interface| interface.link.is_none()).then_some(())
         })?;
         Ok(down.is_some())

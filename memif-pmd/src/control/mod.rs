@@ -63,6 +63,7 @@ use registry::OwnEpoll;
 use crate::error::Error;
 use crate::reaper;
 use crate::stats::ControlStats;
+use crate::stop::Stop;
 
 /// The control plane. Dropping it ends all links, frees everything and leaves its interfaces dead.
 ///
@@ -126,12 +127,31 @@ impl Memif {
     }
 
     /// Handles what is ready, waiting for up to `timeout` for something to be; `None` waits without limit. Event
-    /// handlers run in here. Of no use after [`Memif::start`], whose thread does this.
+    /// handlers run in here. Of no use after [`Memif::start`], whose thread does this. Ctrl-C does not end it: use
+    /// [`Memif::poll_until`].
     ///
     /// # Errors
     /// The kernel refuses to wait.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<Polled, Error> {
-        self.plane.poll(timeout)
+        self.plane.poll(None, timeout)
+    }
+
+    /// As [`Memif::poll`], and returns [`Polled::Cancelled`] when `stop` is called, at once if it was called before.
+    ///
+    /// ```no_run
+    /// use memif_pmd::{Memif, Polled, ctrl_c};
+    ///
+    /// let stop = ctrl_c()?;
+    /// let memif = Memif::new()?;
+    /// let interface = memif.interface("/run/memif.sock").on_event(|event| println!("{event:?}")).open()?;
+    /// while memif.poll_until(&stop, None)? != Polled::Cancelled {}
+    /// # Ok::<(), memif_pmd::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Memif::poll`].
+    pub fn poll_until(&self, stop: &Stop, timeout: Option<Duration>) -> Result<Polled, Error> {
+        self.plane.poll(Some(stop), timeout)
     }
 
     /// Handles one descriptor that was ready ([`Memif::with_registry`]). One that is not ours, or no longer, is
@@ -235,7 +255,7 @@ impl Drop for Memif {
 fn run(plane: &Arc<Plane>) {
     // Acquire: pairs with the Release in drop
     while !plane.stop.load(Ordering::Acquire) {
-        match plane.poll(None) {
+        match plane.poll(None, None) {
             Ok(_) => {}
             Err(Error::System { call: "epoll_wait", error }) => {
                 tracing::error!(%error, "control plane stopped");

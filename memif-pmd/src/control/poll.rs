@@ -1,15 +1,21 @@
 //! Waiting: for descriptors that are ready, and for a link.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use memif_os::event::Event as Ready;
+use memif_os::event::{Event as Ready, poll_fds};
 
 use super::plane::Plane;
 use super::state::State;
 use crate::error::Error;
+use crate::stop::Stop;
+
+/// How long is waited at a time for what a thread of the control plane does.
+const STEP: Duration = Duration::from_millis(500);
+/// The same, if a [`Stop`] may end it, whose descriptor is not waited for.
+const STOP_STEP: Duration = Duration::from_millis(50);
 
 /// What [`Memif::poll`](crate::Memif::poll) did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +23,30 @@ use crate::error::Error;
 pub enum Polled {
     /// Handled this many file descriptors that were ready.
     Handled(usize),
-    /// Nothing happened in the time given.
+    /// Nothing happened in the time given, or a signal came.
     TimedOut,
-    /// [`Waker::cancel`](crate::Waker::cancel) was called.
+    /// [`Waker::cancel`](crate::Waker::cancel) was called, or the [`Stop`] of [`Memif::poll_until`](crate::Memif::poll_until).
     Cancelled,
 }
 
 impl Plane {
-    pub(super) fn poll(self: &Arc<Self>, timeout: Option<Duration>) -> Result<Polled, Error> {
+    pub(super) fn poll(
+        self: &Arc<Self>,
+        stop: Option<&Stop>,
+        timeout: Option<Duration>,
+    ) -> Result<Polled, Error> {
         let Some(epoll) = &self.epoll else { return Ok(Polled::TimedOut) };
         // Acquire: pairs with the Release in `Memif::shut_down`
         if self.stop.load(Ordering::Acquire) || self.is_cancelled() {
             return Ok(Polled::Cancelled);
+        }
+        let mut timeout = timeout;
+        if let Some(stop) = stop {
+            poll_fds(&[epoll.as_fd(), stop.as_fd()], timeout).map_err(Error::system("poll"))?;
+            if stop.is_stopped() {
+                return Ok(Polled::Cancelled);
+            }
+            timeout = Some(Duration::ZERO);
         }
         let mut ready = [Ready::NONE; 64];
         let count = epoll.wait(&mut ready, timeout).map_err(Error::system("epoll_wait"))?;
@@ -56,9 +74,10 @@ impl Plane {
         result
     }
 
-    /// Waits until `done` gives something or the time is over; drives the control plane if nobody else does.
+    /// Waits until `done` gives something, `stop` is called or the time is over; drives the control plane if nobody else does.
     pub(super) fn wait_for<T>(
         self: &Arc<Self>,
+        stop: Option<&Stop>,
         timeout: Option<Duration>,
         mut done: impl FnMut(&State) -> Option<T>,
     ) -> Result<Option<T>, Error> {
@@ -72,13 +91,16 @@ impl Plane {
             if left == Some(Duration::ZERO) {
                 return Ok(None);
             }
-            // bounded, so that a control plane whose thread ended is noticed
-            let step = left.unwrap_or(Duration::MAX).min(Duration::from_millis(500));
+            if stop.is_some_and(Stop::is_stopped) {
+                return Err(Error::Cancelled);
+            }
+            // bounded, so that a control plane whose thread ended, and a stop, are noticed
+            let step = left.unwrap_or(Duration::MAX).min(if stop.is_some() { STOP_STEP } else { STEP });
             if self.epoll.is_none() || self.threaded.load(Ordering::Acquire) {
                 drop(self.wait_change(state, step));
             } else {
                 drop(state);
-                if self.poll(Some(step))? == Polled::Cancelled {
+                if self.poll(stop, Some(step))? == Polled::Cancelled {
                     return Err(Error::Cancelled);
                 }
             }

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::limits::check_reconnect;
 use crate::queue::{RxQueue, TxQueue};
 use crate::stats::Details;
+use crate::stop::Stop;
 
 /// An interface. It outlives its links: without one, a slave keeps trying to connect to its master, and a master accepts the
 /// next slave. Queue handles stay valid over all links.
@@ -121,7 +122,15 @@ impl Interface {
     /// - [`Error::Deleted`]: the interface was shut down, or the control plane has ended.
     /// - [`Error::System`]: the control plane cannot be polled.
     pub fn wait_up(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        self.plane.wait_up(self.key, timeout)
+        self.plane.wait_up(self.key, None, timeout)
+    }
+
+    /// As [`Interface::wait_up`], and ends when `stop` is called, within a twentieth of a second.
+    ///
+    /// # Errors
+    /// As [`Interface::wait_up`]; [`Error::Cancelled`] also when `stop` was called before there was a link.
+    pub fn wait_up_until(&self, stop: &Stop, timeout: Option<Duration>) -> Result<(), Error> {
+        self.plane.wait_up(self.key, Some(stop), timeout)
     }
 
     /// Waits until there is no link; `None` waits without limit. Returns whether it is down.

@@ -15,24 +15,26 @@ use memif_os::event::{EventFd, poll_fds};
 
 use super::rx::RxQueue;
 use crate::error::Error;
+use crate::stop::Stop;
 
 /// How long the first part of a sleep may be: what a packet waits for that a peer without a fence did not announce.
 const FIRST: Duration = Duration::from_millis(1);
 /// How long a nap may be: what packets wait for when the ring that they go to has room again, as nobody announces that.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Sleeps until a peer notifies us, `doorbell` is signalled, or `timeout` has passed. False if it did not sleep, as there
+/// Sleeps until a peer notifies us, `doorbell` is signalled, `stop` was called, or `timeout` has passed. False if it did not sleep, as there
 /// are packets.
 pub(crate) fn until_woken(
     queues: &mut [&mut RxQueue],
     doorbell: &EventFd,
+    stop: Option<&Stop>,
     timeout: Option<Duration>,
 ) -> io::Result<bool> {
     let mut busy = false;
     for queue in queues.iter_mut() {
         busy |= queue.arm();
     }
-    let outcome = if busy { Ok(()) } else { sleep(queues, doorbell, timeout) };
+    let outcome = if busy { Ok(()) } else { sleep(queues, doorbell, stop, timeout) };
     for queue in queues.iter_mut() {
         queue.disarm();
     }
@@ -41,25 +43,36 @@ pub(crate) fn until_woken(
 
 /// Sleeps for a millisecond at most, though there are packets: they wait for something else. What comes on queues that
 /// are empty ends the nap.
-pub(crate) fn nap(mut queues: Vec<&mut RxQueue>, doorbell: &EventFd) -> io::Result<bool> {
+pub(crate) fn nap(mut queues: Vec<&mut RxQueue>, doorbell: &EventFd, stop: &Stop) -> io::Result<bool> {
     queues.retain_mut(|queue| !queue.has_packets());
-    until_woken(&mut queues, doorbell, Some(NAP))
+    until_woken(&mut queues, doorbell, Some(stop), Some(NAP))
 }
 
-fn sleep(queues: &mut [&mut RxQueue], doorbell: &EventFd, timeout: Option<Duration>) -> io::Result<()> {
+fn sleep(
+    queues: &mut [&mut RxQueue],
+    doorbell: &EventFd,
+    stop: Option<&Stop>,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
     let first = timeout.map_or(FIRST, |timeout| timeout.min(FIRST));
-    if poll(queues, doorbell, Some(first))? || queues.iter_mut().any(|queue| queue.has_packets()) {
+    if poll(queues, doorbell, stop, Some(first))? || queues.iter_mut().any(|queue| queue.has_packets()) {
         return Ok(());
     }
     let rest = timeout.map(|timeout| timeout.saturating_sub(first));
     if rest != Some(Duration::ZERO) {
-        poll(queues, doorbell, rest)?;
+        poll(queues, doorbell, stop, rest)?;
     }
     Ok(())
 }
 
-fn poll(queues: &[&mut RxQueue], doorbell: &EventFd, timeout: Option<Duration>) -> io::Result<bool> {
+fn poll(
+    queues: &[&mut RxQueue],
+    doorbell: &EventFd,
+    stop: Option<&Stop>,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
     let mut fds = vec![doorbell.as_fd()];
+    fds.extend(stop.map(AsFd::as_fd));
     fds.extend(queues.iter().filter_map(|queue| queue.waiting_fd()));
     Ok(poll_fds(&fds, timeout)? > 0)
 }
@@ -67,13 +80,25 @@ fn poll(queues: &[&mut RxQueue], doorbell: &EventFd, timeout: Option<Duration>) 
 impl RxQueue {
     /// Waits until there are packets, the link comes or goes, or `timeout` has passed; `None` waits without limit. Sleeps
     /// in every mode; afterwards interrupts are masked again unless the mode is [`RxMode::Interrupt`]. Returns whether
-    /// there is something to receive.
+    /// there is something to receive. Ctrl-C does not end it: use [`RxQueue::wait_until`].
     ///
     /// # Errors
     /// [`Error::OutOfDescriptors`], [`Error::System`]: the kernel refuses an eventfd, or to wait on it.
     ///
     /// [`RxMode::Interrupt`]: crate::RxMode::Interrupt
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<bool, Error> {
+        self.wait_on(None, timeout)
+    }
+
+    /// As [`RxQueue::wait`], and ends when `stop` is called, at once if it was called before.
+    ///
+    /// # Errors
+    /// As [`RxQueue::wait`].
+    pub fn wait_until(&mut self, stop: &Stop, timeout: Option<Duration>) -> Result<bool, Error> {
+        self.wait_on(Some(stop), timeout)
+    }
+
+    fn wait_on(&mut self, stop: Option<&Stop>, timeout: Option<Duration>) -> Result<bool, Error> {
         let doorbell = match &self.doorbell {
             Some(doorbell) => Arc::clone(doorbell),
             None => {
@@ -82,7 +107,7 @@ impl RxQueue {
                 doorbell
             }
         };
-        until_woken(&mut [self], &doorbell, timeout).map_err(Error::system("poll"))?;
+        until_woken(&mut [self], &doorbell, stop, timeout).map_err(Error::system("poll"))?;
         Ok(self.has_packets())
     }
 }

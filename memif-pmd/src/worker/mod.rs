@@ -7,7 +7,6 @@ mod forward;
 mod idle;
 mod queues;
 mod running;
-mod stop;
 mod thread;
 mod workers;
 
@@ -15,6 +14,5 @@ pub use forward::{forward, forward_in_place};
 pub use idle::Idle;
 pub use queues::Queues;
 pub use running::Running;
-pub use stop::{Stop, ctrl_c};
 pub use thread::WorkerStats;
 pub use workers::Workers;

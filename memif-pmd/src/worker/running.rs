@@ -6,9 +6,9 @@ use std::thread::{self, JoinHandle};
 
 use memif_os::cpu;
 
-use super::stop::Stop;
 use super::thread::{Worker, WorkerStats};
 use crate::error::Error;
+use crate::stop::Stop;
 
 /// Threads with their cores, by handles of whatever type.
 pub(super) type Threads<H> = Vec<(Option<usize>, H)>;

@@ -9,10 +9,10 @@ use memif_os::page_pool::{Block, PagePool};
 
 use super::idle::{Idle, Rest};
 use super::queues::Queues;
-use super::stop::Stop;
 use crate::error::Error;
 use crate::packet::Burst;
 use crate::queue::{RxQueue, nap, until_woken};
+use crate::stop::Stop;
 
 /// The longest sleep.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
@@ -100,7 +100,6 @@ impl<'env> Worker<'env> {
         stop: &Stop,
     ) -> Result<Self, Error> {
         let doorbell = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
-        stop.signal(&doorbell);
         let mut tasks = Vec::with_capacity(plan.tasks.len());
         for mut task in plan.tasks {
             if let Idle::Sleep { .. } = idle {
@@ -153,9 +152,9 @@ impl<'env> Worker<'env> {
             task.each_rx(&mut |rx| queues.push(rx));
         }
         let slept = if stuck {
-            nap(queues, &self.doorbell)
+            nap(queues, &self.doorbell, &self.stop)
         } else {
-            until_woken(&mut queues, &self.doorbell, Some(LONGEST_SLEEP))
+            until_woken(&mut queues, &self.doorbell, Some(&self.stop), Some(LONGEST_SLEEP))
         };
         self.waiting = matches!(slept, Ok(false));
         slept.unwrap_or_else(|error| {

@@ -10,10 +10,10 @@ use memif_os::thread::{spawn, spawn_scoped};
 use super::idle::Idle;
 use super::queues::Queues;
 use super::running::{Running, Threads, join, launch};
-use super::stop::Stop;
 use super::thread::{Plan, Task, TaskOf, Worker, WorkerStats};
 use crate::error::Error;
 use crate::packet::Burst;
+use crate::stop::Stop;
 
 /// Describes worker threads: which tasks run on which cores. [`Workers::run_until`] or [`Workers::start`] starts them.
 ///
@@ -118,17 +118,16 @@ impl<'env> Workers<'env> {
     /// - [`Error::Core`]: a core does not exist or is not allowed; the error lists those that are.
     /// - [`Error::OutOfRange`]: the size of a burst, or its headroom.
     /// - [`Error::OutOfMemory`], [`Error::NoHugePages`], [`Error::NoBurstMemory`]: no memory for the bursts.
-    /// - [`Error::OutOfDescriptors`], [`Error::System`], [`Error::Worker`]: no eventfd or thread.
+    /// - [`Error::OutOfDescriptors`], [`Error::System`], [`Error::Worker`]: no descriptor or thread.
     /// - [`Error::Worker`] also when a worker panicked: the others are stopped.
     pub fn run_until(self, stop: &Stop) -> Result<Vec<WorkerStats>, Error> {
-        let own = Stop::new();
+        let own = stop.child()?;
         let workers = self.prepare(&own)?;
         thread::scope(|scope| {
             let mut threads = Threads::new();
             let launched = launch(workers, |name, body| spawn_scoped(scope, name, body), &mut threads);
-            match launched {
-                Ok(()) => stop.also(&own),
-                Err(_) => own.stop(),
+            if launched.is_err() {
+                own.stop();
             }
             let stats = join(threads, ScopedJoinHandle::join);
             launched.and(stats)
@@ -160,7 +159,7 @@ impl Workers<'static> {
     /// # Errors
     /// As [`Workers::run_until`]; a panic is reported by [`Running::wait`].
     pub fn start(self) -> Result<Running, Error> {
-        let stop = Stop::new();
+        let stop = Stop::new()?;
         let workers = self.prepare(&stop)?;
         // dropped on failure, which stops and joins those that run
         let mut running = Running::new(stop);

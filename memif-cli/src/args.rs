@@ -9,6 +9,7 @@ use memif_os::cpu::CoreList;
 use memif_pmd::Port;
 
 use crate::error::ToolError;
+use crate::observe::args::ShowArgs;
 use crate::packet::{Framing, MIN_SIZE};
 use crate::sizes::{SizeRange, Sizes};
 
@@ -36,6 +37,7 @@ Examples:
   memif echo /run/vpp/memif.sock,id=3 --json     send packets of VPP or DPDK back
   memif forward /run/a.sock,queues=2 /run/b.sock,queues=2 --core 2,3
   memif forward --zero-copy /run/a.sock /run/b.sock   the same without copying packets
+  memif show --watch                             the links of all programs, once a second
 
 Exit status: 0 success; 1 failure, or packets did not verify; 2 wrong command line.";
 
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Echo(EchoArgs),
     /// Forward packets between two ports in both directions
     Forward(ForwardArgs),
+    /// Show all memif links of this host, whoever made them
+    Show(ShowArgs),
 }
 
 /// A port as it was written. Parsed outside of clap, whose errors repeat the whole text and with it the secret.

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitStatus;
 
+use memif_observe::ObserveError;
 use memif_os::cpu::CpuError;
 use memif_pmd::Error as MemifError;
 
@@ -20,6 +21,12 @@ pub(crate) enum ToolError {
     /// A core of the command line cannot be used.
     #[error(transparent)]
     Core(#[from] CpuError),
+    /// Links cannot be looked for.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// There are none to be seen.
+    #[error("no memif link found{0}")]
+    NoLinks(String),
     /// The link did not come up within `--wait`.
     #[error("no link on {port} after {seconds} s: {reason}")]
     NoLink {

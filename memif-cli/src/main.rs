@@ -10,6 +10,7 @@
 //! | `packet`, `check` | test packets, and checking them |
 //! | `counters`, `latency`, `feeds` | from the workers to the report |
 //! | `report`, `machine`, `status` | table, summary, JSON and status messages |
+//! | `observe/` | links of all programs, seen from outside |
 //! | `cores` | which threads run where |
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ mod generator;
 mod latency;
 mod link;
 mod machine;
+mod observe;
 mod packet;
 mod relay;
 mod report;
@@ -74,6 +76,7 @@ fn dispatch(cli: Cli) -> Result<(), ToolError> {
         Command::Sink(args) => tools::sink(&args),
         Command::Echo(args) => tools::echo(&args),
         Command::Forward(args) => tools::forward(&args),
+        Command::Show(args) => observe::show::show(&args),
     }
 }
 

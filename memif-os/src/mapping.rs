@@ -10,6 +10,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU16, Ordering, compiler_fence, fence};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mprotect, munlock, munmap};
 
@@ -101,6 +102,60 @@ impl Drop for Mapping {
     }
 }
 
+/// A shared mapping of the front of a file, for reading alone: the kernel refuses every store. Unmapped on drop.
+///
+/// Others write these bytes at any time. They are copied out, and never referred to.
+#[derive(Debug)]
+pub(crate) struct ReadOnlyMapping(Mapping);
+
+impl ReadOnlyMapping {
+    /// Maps a file. `len` is made of whole pages.
+    pub(crate) fn of_file(file: BorrowedFd<'_>, len: usize, page_size: usize) -> io::Result<Self> {
+        Ok(Self(map(file, len, page_size, ProtFlags::READ)?))
+    }
+
+    /// First byte. Valid for reads of [`len`](Self::len) bytes, for as long as `self` lives.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.0.start
+    }
+
+    /// Size in bytes, whole pages.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// The integer at `offset`, loaded at once. No later read of this thread is done before it. `None` if it is not within
+    /// the mapping, or if `offset` is odd.
+    pub(crate) fn load_u16(&self, offset: usize) -> Option<u16> {
+        let fits = offset.is_multiple_of(2) && offset.checked_add(2)? <= self.len();
+        if !fits {
+            return None;
+        }
+        // SAFETY: two bytes within the mapping, aligned as the mapping begins on a page. A relaxed load of this size is an
+        // ordinary one, which memory that cannot be written allows.
+        let value =
+            unsafe { AtomicU16::from_ptr(self.start().as_ptr().add(offset).cast()) }.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        Some(value)
+    }
+
+    /// Copies `bytes.len()` bytes from `offset` on. No later read of this thread is done before it, and none of these bytes
+    /// is read again. `None`, and nothing is copied, if they are not all within the mapping.
+    pub(crate) fn copy_to(&self, offset: usize, bytes: &mut [u8]) -> Option<()> {
+        if offset.checked_add(bytes.len())? > self.len() {
+            return None;
+        }
+        // SAFETY: the range lies within the mapping, and the destination is private memory. Others may write the bytes
+        // meanwhile: any value is valid, and the result is a mix of old and new ones.
+        unsafe {
+            ptr::copy_nonoverlapping(self.start().as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len());
+        };
+        compiler_fence(Ordering::SeqCst);
+        fence(Ordering::Acquire);
+        Some(())
+    }
+}
+
 fn map(file: BorrowedFd<'_>, len: usize, page_size: usize, access: ProtFlags) -> io::Result<Mapping> {
     // SAFETY: the kernel chooses an address where nothing is mapped.
     let start = unsafe { mmap(ptr::null_mut(), len, access, MapFlags::SHARED, file, 0) }?;
@@ -135,6 +190,24 @@ mod tests {
         assert!(is_mapped());
         drop(mapping);
         assert!(!is_mapped());
+    }
+
+    #[test]
+    fn reads_stay_within_a_read_only_mapping() {
+        let file = file(PAGE);
+        std::os::unix::fs::FileExt::write_all_at(&file, &[1, 2, 3, 4], PAGE as u64 - 4).unwrap();
+        let mapping = ReadOnlyMapping::of_file(file.as_fd(), PAGE, PAGE).unwrap();
+        assert_eq!(mapping.load_u16(PAGE - 4), Some(u16::from_ne_bytes([1, 2])));
+        for outside in [PAGE - 1, PAGE, PAGE + 2, usize::MAX, 1] {
+            assert_eq!(mapping.load_u16(outside), None, "{outside}");
+        }
+        let mut bytes = [0; 3];
+        assert_eq!(mapping.copy_to(PAGE - 3, &mut bytes), Some(()));
+        assert_eq!(bytes, [2, 3, 4]);
+        for outside in [PAGE - 2, PAGE, usize::MAX] {
+            assert_eq!(mapping.copy_to(outside, &mut bytes), None, "{outside}");
+        }
+        assert_eq!(mapping.copy_to(PAGE, &mut []), Some(()), "nothing, at the end");
     }
 
     #[test]

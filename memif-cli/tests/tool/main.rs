@@ -4,6 +4,7 @@
 
 mod demo;
 mod harness;
+mod observing;
 mod relays;
 mod traffic;
 mod usage;

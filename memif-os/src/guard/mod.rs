@@ -15,7 +15,7 @@
 //! thread that receives or sends.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,19 +40,26 @@ pub fn count() -> usize {
     table::count()
 }
 
+/// No descriptor: the handler's write to it fails and does nothing.
+const NO_ALARM: RawFd = -1;
+
 /// Guards one mapping for as long as it lives. Owned by the region, and dropped before it is unmapped.
 pub(crate) struct Guard {
     entry: &'static table::Entry,
     /// Keeps the descriptor open that the handler writes to.
-    _alarm: Arc<EventFd>,
+    _alarm: Option<Arc<EventFd>>,
 }
 
 impl Guard {
     /// Guards `len` bytes, whole pages, from `start`; `alarm` is signalled when one is lost.
     pub(crate) fn new(start: NonNull<u8>, len: usize, alarm: Arc<EventFd>) -> Result<Self, GuardError> {
-        handler::install().map_err(GuardError::Handler)?;
-        let entry = table::enter(start.expose_provenance().get(), len, alarm.as_fd().as_raw_fd());
-        Ok(Self { entry, _alarm: alarm })
+        let entry = enter(start, len, alarm.as_fd().as_raw_fd())?;
+        Ok(Self { entry, _alarm: Some(alarm) })
+    }
+
+    /// As [`Guard::new`], for those who ask [`Guard::is_damaged`] and need no alarm.
+    pub(crate) fn without_alarm(start: NonNull<u8>, len: usize) -> Result<Self, GuardError> {
+        Ok(Self { entry: enter(start, len, NO_ALARM)?, _alarm: None })
     }
 
     /// Whether a page was lost.
@@ -60,6 +67,11 @@ impl Guard {
         // Acquire: pairs with the Release of the handler
         self.entry.state.load(Ordering::Acquire) != table::WHOLE
     }
+}
+
+fn enter(start: NonNull<u8>, len: usize, alarm: RawFd) -> Result<&'static table::Entry, GuardError> {
+    handler::install().map_err(GuardError::Handler)?;
+    Ok(table::enter(start.expose_provenance().get(), len, alarm))
 }
 
 impl Drop for Guard {

@@ -3,7 +3,7 @@
 //! [`RegionFile`] is ours: allocated up front, so that no later access can run out of memory, and sealed, so
 //! that nobody can shrink it under its users. [`PeerRegion`] is the peer's and hostile until proven
 //! otherwise: what is no shared memory, is smaller than announced, or can still shrink is refused before
-//! anything is mapped.
+//! anything is mapped. [`ObservedRegion`] belongs to two other processes, and is only looked at.
 //!
 //! What checks cannot rule out, and users with untrusted peers should know:
 //!
@@ -20,10 +20,12 @@
 
 mod error;
 mod memfd;
+mod observed;
 mod own;
 mod peer;
 
 pub use error::{MAX_REGION_LEN, RegionError};
+pub use observed::ObservedRegion;
 pub use own::RegionFile;
 pub use peer::{PeerRegion, SealState, ShrinkSeal};
 

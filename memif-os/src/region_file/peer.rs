@@ -185,7 +185,7 @@ fn seal_shrink(file: BorrowedFd<'_>) -> Result<(SealState, bool), RegionError> {
 }
 
 /// The page size of a file on hugetlbfs, `None` for a file on normal pages.
-fn huge_page_size(file: BorrowedFd<'_>) -> rustix::io::Result<Option<usize>> {
+pub(super) fn huge_page_size(file: BorrowedFd<'_>) -> rustix::io::Result<Option<usize>> {
     let stat = fstatfs(file)?;
     if i128::from(stat.f_type) != i128::from(libc::HUGETLBFS_MAGIC) {
         return Ok(None);

@@ -1,0 +1,44 @@
+//! Looks at the memif links of a host from outside: whoever made them, and without the help of either end.
+//!
+//! A slave's first region begins with a ring, and a ring with the protocol's cookie. So a link is found in what processes
+//! have mapped: [`Observer::scan`] goes through `/proc`, joins the processes that map the same file, and maps the file for
+//! reading. [`Link::poll`] then reads the indices of its rings and counts what passes.
+//!
+//! Nothing is ever written to what is observed, and nobody is notified. The observed processes are not trusted: what they
+//! write, change or cut off costs a [`Link::broken`] and nothing else.
+//!
+//! Looking at a process takes the right to trace it: root, or the same user where the system allows that.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`observer`] | which links there are |
+//! | [`link`] | one link: its ends, regions and rings |
+//! | [`ring`] | what the indices of one ring say, and what is wrong with it |
+//! | [`geometry`] | where rings lie in a region, and how large they are |
+//! | [`direction`] | which of them carry packets to the master |
+//!
+//! ```no_run
+//! use memif_observe::{Observer, Scope};
+//!
+//! let mut observer = Observer::new(Scope::default());
+//! observer.scan()?;
+//! for link in observer.links() {
+//!     println!("{}: {} rings", link.name(), link.rings().len());
+//! }
+//! # Ok::<(), memif_observe::ObserveError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod direction;
+mod error;
+pub mod geometry;
+pub mod link;
+pub mod observer;
+mod processes;
+pub mod ring;
+mod sockets;
+
+pub use error::ObserveError;
+pub use link::{End, Link, Region, Role};
+pub use observer::{Observer, Scope};
+pub use ring::{Problem, RingMeter};

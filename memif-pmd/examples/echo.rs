@@ -2,22 +2,19 @@
 //!
 //! PORT is a socket and options of the interface, such as `/run/memif.sock,role=master,queues=2`. Ctrl-C ends the program.
 
-use memif_pmd::{Error, Idle, Memif, Port, Workers, ctrl_c, forward};
+use memif_pmd::{Idle, Memif, Port, Workers, ctrl_c, forward};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = std::env::args().nth(1).ok_or("usage: echo PATH[,role=master|slave][,id=N][,queues=N]…")?;
-    let port: Port = text.parse()?;
 
     // The control plane runs on a thread of its own. It connects, and reconnects when a link ends.
     let memif = Memif::start()?;
-    let interface = port.interface(&memif).open()?;
+    let interface = text.parse::<Port>()?.interface(&memif).open()?;
 
-    // One thread for each pair of queues, which sleeps while there are no packets.
-    let queues = (0..interface.rx_count()).map(|index| Ok((interface.rx(index)?, interface.tx(index)?)));
-    let queues = queues.collect::<Result<Vec<_>, Error>>()?;
+    // A thread for each pair of queues, which sleeps while there are no packets.
     let mut workers = Workers::new().idle(Idle::Sleep { after: 10_000 });
-    for pair in queues {
-        workers = workers.anywhere(pair, forward);
+    for queue in 0..interface.rx_count() {
+        workers = workers.anywhere((interface.rx(queue)?, interface.tx(queue)?), forward);
     }
     workers.run_until(&ctrl_c()?)?;
 

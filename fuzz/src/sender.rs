@@ -5,6 +5,7 @@ use std::ops::Range;
 use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::layout::{Desc, DescFlags, MAX_PACKET_SIZE, MAX_SEGMENTS};
+use memif_ring::tuning::{LOOK_FROM, SEND_STEP};
 
 use crate::memory::{Image, Role};
 
@@ -27,6 +28,16 @@ enum Fate {
     /// So many slots are given up with it.
     Dropped(u16, DropReason),
     Waits,
+}
+
+impl Fate {
+    /// The place of a packet that fits into one buffer.
+    fn in_one(self) -> Option<Range<usize>> {
+        match self {
+            Self::Fits(places) if places.len() == 1 => places.into_iter().next(),
+            _ => None,
+        }
+    }
 }
 
 impl Sender {
@@ -85,35 +96,44 @@ impl Sender {
         self.free(image, if self.short { usize::MAX } else { packets.len() })?;
         let until = self.own.wrapping_add(self.known(image));
         let (start, mut done, mut sent) = (self.own, 0, Vec::new());
-        // lengths of the packets whose bytes are in place, and whose descriptors follow
-        let mut run = Vec::new();
-        for packet in packets {
-            let first = self.fate(image, until, run.len() as u16, packet);
-            if let Fate::Fits(places) = &first
-                && let [place] = &places[..]
-            {
-                image.write(place.start, packet);
-                run.push(packet.len() as u32);
-                tally.packets += 1;
-                tally.bytes += packet.len() as u64;
-                sent.push(packet.clone());
-                done += 1;
-                continue;
+        loop {
+            let step = self.looks_at(packets.get(done));
+            // lengths of the packets whose bytes are in place, and whose descriptors follow
+            let mut run = Vec::new();
+            loop {
+                let fates = (run.len() as u16..).zip(&packets[done..]).take(step);
+                let fits = fates.map_while(|(ahead, packet)| self.fate(image, until, ahead, packet).in_one());
+                let places: Vec<_> = fits.collect();
+                for (place, packet) in places.iter().zip(&packets[done..]) {
+                    image.write(place.start, packet);
+                    run.push(packet.len() as u32);
+                    tally.packets += 1;
+                    tally.bytes += packet.len() as u64;
+                    sent.push(packet.clone());
+                }
+                done += places.len();
+                if places.len() < step {
+                    break;
+                }
             }
             // descriptors may lie where the peer says that buffers are, so it is looked at anew behind them
-            run.drain(..).for_each(|length| self.fill(image, DescFlags::empty(), length));
-            match self.send_other(image, until, packet, tally) {
-                None => break,
-                Some(was_sent) => sent.extend(was_sent.then(|| packet.clone())),
-            }
+            run.into_iter().for_each(|length| self.fill(image, DescFlags::empty(), length));
+            let Some(packet) = packets.get(done) else { break };
+            let Some(was_sent) = self.send_other(image, until, packet, tally) else { break };
+            sent.extend(was_sent.then(|| packet.clone()));
             done += 1;
         }
-        run.drain(..).for_each(|length| self.fill(image, DescFlags::empty(), length));
         if self.own != start {
             self.publish(image);
         }
         self.short = done < packets.len();
         Ok((done, sent))
+    }
+
+    /// Buffers that are looked at before any is written: the peer may have laid them over the descriptors of the next.
+    fn looks_at(&self, first: Option<&Vec<u8>>) -> usize {
+        let looks_ahead = self.role == Role::Master && first.is_some_and(|packet| packet.len() >= LOOK_FROM);
+        if looks_ahead { SEND_STEP } else { 1 }
     }
 
     /// Sends or drops a packet that does not fit into one buffer: whether it was sent. `None` if it has to wait.

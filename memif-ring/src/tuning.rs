@@ -29,7 +29,7 @@ pub(crate) const RECEIVE_BYTES: usize = 256;
 /// | 64 B M2S | 66 | | 66 | 66 |
 /// | 256 B M2S | 31 | 28–36 | 34–39 | 33–36 |
 /// | 1514 B M2S | 7.1 | 8.3 | 8.2–8.7 | |
-pub(crate) const SEND_STEP: usize = 8;
+pub const SEND_STEP: usize = 8;
 
 /// Bytes of a burst's first packet from which on a master looks ahead as [`SEND_STEP`] says. Medians of 3, in two turns:
 ///
@@ -37,7 +37,7 @@ pub(crate) const SEND_STEP: usize = 8;
 /// | --- | --- | --- | --- |
 /// | always | 40, 32 / 61, 64 | 24, 28 / 32, 37 | 8.6, 9.4 / 8.2, 8.4 |
 /// | never | 45, 42 / 66, 72 | 23, 24 / 30, 30 | 6.0, 6.3 / 6.4, 7.1 |
-pub(crate) const LOOK_FROM: usize = 129;
+pub const LOOK_FROM: usize = 129;
 
 /// Bursts of which a receiver that leaves packets in place asks for the descriptors: its own, and those that follow. Its bytes
 /// it leaves to who reads them: lines that nobody reads would have to be fetched back by the sender.

@@ -2,8 +2,11 @@
 # The tests that share memory between processes or with hostile peers, under AddressSanitizer and LeakSanitizer: the
 # fuzz targets never see a mapping that a peer changes, a page that vanishes, or a process that dies.
 # Needs what ci/install.sh installs.
+#     ci/asan.sh [--no-run]        builds and runs them, or builds alone
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source ci/versions.sh
+toolchain=$(nightly)
 
 # a folder of its own: the flags would have everything else built again
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan"
@@ -18,11 +21,16 @@ for program in memif-pmd/tests/{hostile_*,kills,leaks,soak}.rs; do
 done
 # a target that is named keeps the sanitizer out of build scripts and macros
 target=$(rustc -vV | sed -n 's/^host: //p')
+test_in() { cargo "+$toolchain" test --locked --quiet --target "$target" "$@"; }
+if [[ ${1-} == --no-run ]]; then
+    test_in --no-run -p memif-os --tests
+    test_in --no-run -p memif-pmd --lib "${programs[@]}"
+    exit
+fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-test_in() { cargo +nightly test --locked --quiet --target "$target" "$@" 2>&1 | tee -a "$log"; }
-test_in -p memif-os --tests
-test_in -p memif-pmd --lib "${programs[@]}"
+test_in -p memif-os --tests 2>&1 | tee -a "$log"
+test_in -p memif-pmd --lib "${programs[@]}" 2>&1 | tee -a "$log"
 # also when it happened in a process that a test started and did not wait for
 if grep -E 'AddressSanitizer|LeakSanitizer' "$log" >&2; then
     exit 1

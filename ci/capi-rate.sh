@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 rounds=${1:-5} seconds=${2:-3}
 prefix=$(mktemp -d)
 trap 'rm -rf "$prefix"' EXIT
-memif-capi/install.sh "$prefix"
+PATH=${CARGO_TARGET_DIR:-$PWD/target}/tools:$PATH cargo cinstall --release -p memif-capi --prefix "$prefix" --libdir "$prefix/lib"
 cargo build --release -p memif-capi --example rate
 rust=${CARGO_TARGET_DIR:-target}/release/examples/rate
 flags=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --cflags --libs libmemif)

@@ -6,14 +6,16 @@
 # inlined into: the hot loops of memif-ring count for the target's own file, or for that of the queue. Not a part of .ci/run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source ci/versions.sh
+toolchain=$(nightly)
 
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
 mkdir "$found/new"
-if (($#)); then targets=$1; else targets=$(cargo +nightly fuzz list); fi
+if (($#)); then targets=$1; else targets=$(cargo "+$toolchain" fuzz list); fi
 for target in $targets; do
     inputs=${2:-fuzz/corpus/$target}
-    if ! cargo +nightly fuzz run --sanitizer address "$target" "$found/new" "$inputs" -- \
+    if ! cargo "+$toolchain" fuzz run --sanitizer address "$target" "$found/new" "$inputs" -- \
         -runs=0 -timeout=60 -print_coverage=1 >"$found/log" 2>&1; then
         tail -n 60 "$found/log" >&2
         exit 1

@@ -13,4 +13,4 @@ if ((free < wanted)); then
     trap 'echo "$before" >"$pool/nr_hugepages"' EXIT
     echo $((before + wanted - free)) >"$pool/nr_hugepages"
 fi
-MEMIF_HUGE_PAGES=1 cargo test --locked --profile release-test -p memif-pmd --test hostile_huge_pages
+MEMIF_HUGE_PAGES=1 bash ci/program.sh hostile_huge_pages

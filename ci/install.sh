@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Installs what .ci/run needs beside Rust: Debian packages, a nightly toolchain and cargo-fuzz. What is there already stays as it
-# is. Needs root where a package is missing.
+# Installs what .ci/run needs beside Rust: Debian packages, a nightly toolchain and cargo's tools, of the versions in
+# ci/versions.sh. What is there already stays as it is. Needs root where a package is missing.
 set -euo pipefail
+cd "$(dirname "$0")/.."
+source ci/versions.sh
 
 # package:command that it is needed for, empty for none
 needed=(
@@ -9,6 +11,7 @@ needed=(
     python3:python3 diffutils:diff                                    # scripts of ci/
     shellcheck:shellcheck valgrind:valgrind
     util-linux:setpriv mount:mount                                    # users and namespaces
+    debootstrap:debootstrap                                           # ci/bare-root.sh
 )
 missing=()
 for entry in "${needed[@]}"; do
@@ -26,6 +29,17 @@ if ((${#missing[@]} > 0)); then
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# sanitizers and fuzzing
-cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
-cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked
+toolchain=$(nightly)
+rustup run "$toolchain" cargo --version >/dev/null 2>&1 || rustup toolchain install "$toolchain" --profile minimal
+
+# tool NAME VERSION [OPTION...]: of cargo; not optimised, as they run for seconds
+installed=$(cargo install --list)
+tool() {
+    local name=$1 version=$2
+    shift 2
+    grep -qxF "$name v$version:" <<<"$installed" || cargo install --quiet --locked --debug "$name@$version" "$@"
+}
+tool cargo-fuzz "$cargo_fuzz"
+tool cargo-deb "$cargo_deb"
+tool cargo-deny "$cargo_deny" --no-default-features
+bash ci/cargo-c.sh

@@ -8,8 +8,10 @@
 #     ci/miri.sh [arguments of cargo test]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source ci/versions.sh
+toolchain=$(nightly)
 
-if ! cargo +nightly miri --version >/dev/null 2>&1; then
+if ! cargo "+$toolchain" miri --version >/dev/null 2>&1; then
     echo "miri: not installed, nothing was checked: rustup +nightly component add miri rust-src" >&2
     exit 2
 fi
@@ -19,7 +21,7 @@ export PROPTEST_CASES="${PROPTEST_CASES:-4}"
 export MIRIFLAGS="${MIRIFLAGS:--Zmiri-disable-isolation -Zmiri-permissive-provenance}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-cargo +nightly miri test --locked -p memif-ring --lib "$@" 2>&1 | tee "$log"
+cargo "+$toolchain" miri test --locked -p memif-ring --lib "$@" 2>&1 | tee "$log"
 tests=$(sed -nE 's/^test result: ok\. ([0-9]+) passed.*/\1/p' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
 if ((tests == 0)); then
     echo "miri: no tests ran" >&2

@@ -5,5 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 found=$(find . -name '*.sh' -not -path '*/target/*' | sort)
 mapfile -t scripts <<<"$found"
-shellcheck --enable=check-set-e-suppressed,check-extra-masked-returns .ci/run "${scripts[@]}"
+shellcheck --external-sources --enable=check-set-e-suppressed,check-extra-masked-returns .ci/run "${scripts[@]}"
 echo "scripts: $((${#scripts[@]} + 1)), nothing found"

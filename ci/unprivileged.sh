@@ -6,12 +6,7 @@ if ((EUID != 0)); then
     echo "already without rights: the test step was this one"
     exit 0
 fi
-list=$(cargo test --profile release-test --workspace --all-targets --no-run --message-format=json 2>/dev/null |
-    python3 -c 'import json, sys
-for line in sys.stdin:
-    message = json.loads(line)
-    if message.get("executable") and message.get("profile", {}).get("test"):
-        print(message["executable"])')
+list=$(bash ci/program.sh --list)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 # copies, as the checkout may lie where nobody may not look; of the tests one at a time, as all of them fill a small disk

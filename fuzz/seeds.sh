@@ -4,10 +4,12 @@ set -euo pipefail
 target=$1
 inputs=$(realpath "$2")
 cd "$(dirname "$0")/.."
+source ci/versions.sh
+toolchain=$(nightly)
 
 chosen=$(mktemp -d)
 trap 'rm -rf "$chosen"' EXIT
-cargo +nightly fuzz run "$target" "$chosen" "$inputs" -- -set_cover_merge=1 2>/dev/null
+cargo "+$toolchain" fuzz run "$target" "$chosen" "$inputs" -- -set_cover_merge=1 2>/dev/null
 mkdir -p "fuzz/corpus/$target"
 find "fuzz/corpus/$target" -type f ! -name 'indices-wrap-*' -delete
 # the ones that cover most are the largest

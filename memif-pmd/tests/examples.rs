@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{PATIENCE, address, exchange, packet, until};
+use common::{PATIENCE, address, check, exchange, packet, until};
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use memif_pmd::{Burst, Interface, Memif, RxQueue, TxQueue};
 use rustix::process::{Pid, Signal, kill_process};
@@ -84,6 +84,12 @@ fn receive(rx: &mut RxQueue, count: usize) -> Vec<Vec<u8>> {
     burst.iter().map(<[u8]>::to_vec).collect()
 }
 
+fn receive_some(rx: &mut RxQueue) -> Vec<Vec<u8>> {
+    let mut burst = Burst::new(64).unwrap();
+    rx.receive(&mut burst);
+    burst.iter().map(<[u8]>::to_vec).collect()
+}
+
 #[test]
 fn the_program_of_the_readme_forwards_and_is_what_the_readme_shows() {
     let text = include_str!("../examples/readme.rs");
@@ -146,6 +152,50 @@ fn forward_passes_every_queue_both_ways() {
     }
     let mut child = Example::start("forward", &[&format!("{},role=master", address()), &ports[1]]);
     assert!(!child.0.wait().unwrap().success(), "one queue here, and two there");
+}
+
+/// An echo in an event loop: one packet at a time, so that it sleeps in between; many at once; then more than its rings and its
+/// burst hold, while nobody takes them back; and after a new link, too.
+fn echoes_in_an_event_loop(name: &str) {
+    let (socket, memif) = (address(), Memif::start().unwrap());
+    let example = Example::start(name, &[&format!("{socket},role=master")]);
+    for _link in 0..2 {
+        let slave = slave(&memif, &socket, 1);
+        let (mut tx, mut rx) = queues(&slave);
+        for number in 0..200 {
+            exchange((&mut tx, &mut rx), number..number + 1, 60..=1500);
+        }
+        exchange((&mut tx, &mut rx), 0..5000, 60..=1500);
+        // two rings of 1024 and a burst of 64
+        let (mut burst, mut sent) = (Burst::new(64).unwrap(), 0);
+        until("full rings", || {
+            while burst.push(&packet(60, sent)).is_ok() {
+                sent += 1;
+            }
+            tx.send(&mut burst);
+            slave.details().unwrap().tx[0].stats.packets >= 1024 + 5200 && !burst.is_empty()
+        });
+        let mut expected = 0;
+        until("what waited", || {
+            tx.send(&mut burst);
+            for packet in receive_some(&mut rx) {
+                check(&packet, expected);
+                expected += 1;
+            }
+            expected == sent
+        });
+    }
+    assert_eq!(example.interrupt(), "");
+}
+
+#[test]
+fn poll_echoes_in_an_event_loop() {
+    echoes_in_an_event_loop("poll");
+}
+
+#[test]
+fn mio_echoes_in_an_event_loop() {
+    echoes_in_an_event_loop("mio");
 }
 
 const US: [u8; 4] = [192, 0, 2, 1];

@@ -14,6 +14,7 @@ if [[ ${1-} == --count ]]; then
 fi
 check unsafe . <<'LIST'
 # what is delivered
+adapters/memif-tokio/src/watched.rs
 memif-capi/src/callback.rs
 memif-capi/src/calls.rs
 memif-capi/src/external.rs
@@ -62,7 +63,7 @@ memif-ring/tests/loom_ring/main.rs
 LIST
 listed=$(sed -n '/^# what is delivered$/,/^# benches/{/^#/!p}' ci/unsafe-files.sh | sort)
 # shellcheck disable=SC2016 # the backticks are Markdown's
-named=$(sed -n '/^## Where the unsafe code is/,$p' SECURITY.md | grep -oE '`[a-z-]+/src/[a-z0-9_/]+\.rs`' | tr -d '`' | sort)
+named=$(sed -n '/^## Where the unsafe code is/,$p' SECURITY.md | grep -oE '`[a-z/-]+/src/[a-z0-9_/]+\.rs`' | tr -d '`' | sort)
 if ! difference=$(diff <(echo "$listed") <(echo "$named")); then
     printf 'the list (<) and the table in SECURITY.md (>) differ:\n%s\n' "$difference" >&2
     exit 1

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The server is 10.0.0.1, port 7, and the client 10.0.0.2; with `mode=ip` on both ends they exchange IP packets in place of
-//! Ethernet frames. Ctrl-C ends the server.
+//! Ethernet frames. Ctrl-C ends both.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ const PORT: u16 = 7;
 const WINDOW: usize = 256 * 1024;
 /// Connections that the server has at a time.
 const CLIENTS: usize = 4;
-/// Longest sleep, after which the server looks whether it shall stop.
-const SLEEP: smoltcp::time::Duration = smoltcp::time::Duration::from_millis(100);
+/// What FNV-1a begins with.
+pub(crate) const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const USAGE: &str = "usage: tcp_echo server PATH[,role=master]… | client PATH… BYTES";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -32,15 +32,17 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let stop = ctrl_c()?;
     let memif = Memif::start()?;
     match args[..] {
-        ["server", port] => serve(&port.parse::<Port>()?.interface(&memif).open()?, &ctrl_c()?),
+        ["server", port] => serve(&port.parse::<Port>()?.interface(&memif).open()?, &stop),
         ["client", port, bytes] => {
             let link = port.parse::<Port>()?.interface(&memif).open()?;
-            link.wait_up(Some(Duration::from_secs(10)))?;
+            link.wait_up_until(&stop, Some(Duration::from_secs(10)))?;
             let start = std::time::Instant::now();
-            let echoed = ask(&link, bytes.parse()?)?;
-            println!("{echoed} bytes echoed and checked in {:.1} s", start.elapsed().as_secs_f64());
+            let checksum = ask(&link, bytes.parse()?, &stop)?;
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{bytes} bytes echoed and checked in {seconds:.1} s, FNV-1a {checksum:016x}");
             Ok(())
         }
         _ => Err(USAGE.into()),
@@ -77,10 +79,10 @@ impl Host {
         self.stack.poll(Instant::now(), &mut self.device, &mut self.sockets);
     }
 
-    /// Sleeps until there is something to do, 100 ms at most.
-    fn wait(&mut self) -> Result<()> {
+    /// Sleeps until there is something to do, or `stop`.
+    fn wait(&mut self, stop: &Stop) -> Result<()> {
         let delay = self.stack.poll_delay(Instant::now(), &self.sockets);
-        Ok(self.device.wait(Some(delay.map_or(SLEEP, |delay| delay.min(SLEEP))))?)
+        Ok(self.device.wait_until(stop, delay)?)
     }
 }
 
@@ -93,7 +95,7 @@ pub(crate) fn serve(link: &Interface, stop: &Stop) -> Result<()> {
         for socket in &sockets {
             echo(host.sockets.get_mut(*socket), &mut bytes)?;
         }
-        host.wait()?;
+        host.wait(stop)?;
         host.poll();
     }
     Ok(())
@@ -113,8 +115,8 @@ fn echo(socket: &mut tcp::Socket<'_>, bytes: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Sends `bytes` bytes, checks that they come back, and closes the connection. Returns how many came back.
-pub(crate) fn ask(link: &Interface, bytes: u64) -> Result<u64> {
+/// Sends `bytes` bytes, checks that they come back, and closes the connection. Returns the checksum of what came back.
+pub(crate) fn ask(link: &Interface, bytes: u64, stop: &Stop) -> Result<u64> {
     let mut host = Host::new(link, 2)?;
     let handle = host.add_socket();
     let socket = host.sockets.get_mut::<tcp::Socket<'_>>(handle);
@@ -122,11 +124,11 @@ pub(crate) fn ask(link: &Interface, bytes: u64) -> Result<u64> {
     // another one than the client before had
     let port = 49152 + u16::try_from(Instant::now().total_micros() & 0x3fff)?;
     socket.connect(host.stack.context(), (Ipv4Address::new(10, 0, 0, 1), PORT), port)?;
-    let (mut sent, mut echoed) = (0, 0);
+    let (mut sent, mut echoed, mut checksum) = (0, 0, FNV_BASIS);
     loop {
         host.poll();
         let socket = host.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        if !socket.is_active() {
+        if !socket.is_active() || stop.is_stopped() {
             break;
         }
         if socket.can_send() && sent < bytes {
@@ -138,6 +140,7 @@ pub(crate) fn ask(link: &Interface, bytes: u64) -> Result<u64> {
         }
         if socket.can_recv() {
             echoed += socket.recv(|data| {
+                checksum = data.iter().fold(checksum, fnv);
                 let right = data.iter().zip(echoed..).take_while(|&(&byte, place)| byte == byte_at(place));
                 (data.len(), right.count() as u64)
             })?;
@@ -145,13 +148,18 @@ pub(crate) fn ask(link: &Interface, bytes: u64) -> Result<u64> {
         if echoed == bytes {
             socket.close();
         }
-        host.wait()?;
+        host.wait(stop)?;
     }
     host.device.flush();
-    if echoed == bytes { Ok(echoed) } else { Err(format!("byte {echoed} did not come back").into()) }
+    if echoed == bytes { Ok(checksum) } else { Err(format!("byte {echoed} did not come back").into()) }
+}
+
+/// One step of the checksum FNV-1a.
+pub(crate) fn fnv(sum: u64, byte: &u8) -> u64 {
+    (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
 }
 
 /// What is sent as the byte at `place`: hardly like that at any other.
-fn byte_at(place: u64) -> u8 {
+pub(crate) fn byte_at(place: u64) -> u8 {
     place.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0]
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use memif_pmd::{Burst, Interface, Mode, Receive, RxQueue, Transmit, TxQueue};
+use memif_pmd::{Burst, Interface, Mode, Receive, RxQueue, Stop, Transmit, TxQueue};
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::time;
 
@@ -79,20 +79,33 @@ impl Device {
 
     /// Sends what was collected, and sleeps until there are packets, the link comes or goes, or `delay` has passed; `None`
     /// sleeps without limit. `delay` is what [`poll_delay`](smoltcp::iface::Interface::poll_delay) says. Returns at once
-    /// where packets that were received have not been handed out yet.
+    /// where packets that were received have not been handed out yet. Ctrl-C does not end it: use [`Device::wait_until`].
     ///
     /// While packets wait for a full ring it sleeps for 1 ms at most, as no peer announces room.
     ///
     /// # Errors
     /// [`Error::Memif`]: the kernel refuses an eventfd, or to wait on it.
     pub fn wait(&mut self, delay: Option<time::Duration>) -> Result<(), Error> {
-        let delay = delay.map(Duration::from);
-        let limit = match self.flush() {
-            0 => delay,
-            _ => Some(RING_FULL_NAP),
-        };
+        self.sleep(delay, RxQueue::wait)
+    }
+
+    /// As [`Device::wait`], and ends when `stop` is called, at once if it was called before.
+    ///
+    /// # Errors
+    /// As [`Device::wait`].
+    pub fn wait_until(&mut self, stop: &Stop, delay: Option<time::Duration>) -> Result<(), Error> {
+        self.sleep(delay, |rx, limit| rx.wait_until(stop, limit))
+    }
+
+    fn sleep(
+        &mut self,
+        delay: Option<time::Duration>,
+        wait: impl FnOnce(&mut RxQueue, Option<Duration>) -> Result<bool, memif_pmd::Error>,
+    ) -> Result<(), Error> {
+        let waiting = self.flush();
+        let limit = if waiting > 0 { Some(RING_FULL_NAP) } else { delay.map(Duration::from) };
         if self.next == self.received.len() && limit != Some(Duration::ZERO) {
-            self.rx.wait(limit)?;
+            wait(&mut self.rx, limit)?;
         }
         Ok(())
     }

@@ -22,34 +22,64 @@
 //!
 //! The peer is not trusted: whatever it writes, it loses at most its packets or the link.
 //!
+//! Two packets from a slave to its master, over a ring in memory of this program. With the memory in a file that both
+//! processes map, one half of it is the slave's program, and the other half the master's; [`handshake`] shows how they agree on
+//! the memory.
+//!
 //! ```
-//! use memif_ring::burst::Tally;
-//! use memif_ring::end::{Receiver, Sender};
+//! use core::ptr::NonNull;
+//!
+//! use memif_ring::buffers::{BufferAddr, Buffers};
+//! use memif_ring::burst::{PacketSink, Tally};
+//! use memif_ring::end::{Receiver as _, Sender as _};
 //! use memif_ring::head_side::HeadSender;
-//! use memif_ring::mock::MockRegion;
+//! use memif_ring::layout::LineSize;
+//! use memif_ring::region::RegionMap;
+//! use memif_ring::shm::Ring;
 //! use memif_ring::tail_side::TailReceiver;
-//! # use memif_ring::burst::PacketSink;
-//! # struct Inbox(Vec<Vec<u8>>);
-//! # impl PacketSink for Inbox {
-//! #     fn push(&mut self, len: usize) -> Option<&mut [u8]> {
-//! #         self.0.push(vec![0; len]);
-//! #         self.0.last_mut().map(|packet| &mut packet[..])
-//! #     }
-//! #     fn room(&self) -> usize { 64 }
-//! # }
 //!
-//! let shared = MockRegion::new(4, 256, 256); // 16 descriptors, buffers of 256 bytes
-//! let mut slave = HeadSender::new(shared.ring(), shared.buffers());
-//! let mut master = TailReceiver::new(shared.ring());
-//! let mut tally = Tally::default();
+//! /// Private memory for packets that are received.
+//! struct Inbox(Vec<Vec<u8>>);
 //!
+//! impl PacketSink for Inbox {
+//!     fn push(&mut self, len: usize) -> Option<&mut [u8]> {
+//!         self.0.push(vec![0; len]);
+//!         self.0.last_mut().map(Vec::as_mut_slice)
+//!     }
+//!
+//!     fn room(&self) -> usize {
+//!         64 - self.0.len()
+//!     }
+//! }
+//!
+//! // a region: a ring of 16 descriptors, and behind it 16 buffers of 256 bytes
+//! const LOG2_SIZE: u8 = 4;
+//! const RING_BYTES: usize = LineSize::NATIVE.ring_bytes(LOG2_SIZE);
+//! const REGION_BYTES: usize = RING_BYTES + (256 << LOG2_SIZE);
+//! #[repr(align(4096))]
+//! struct Memory([u8; REGION_BYTES]);
+//! let start = NonNull::from(Box::leak(Box::new(Memory([0; REGION_BYTES])))).cast::<u8>();
+//!
+//! let mut regions = RegionMap::new();
+//! let table: [_; 1 << LOG2_SIZE] = core::array::from_fn(|slot| BufferAddr::new(0, (RING_BYTES + 256 * slot) as u32));
+//! // SAFETY: the memory is there for as long as the program runs, and accessed through the ring and the regions alone; the ring
+//! // is at its start, and no two buffers overlap.
+//! let (slaves, masters, buffers) = unsafe {
+//!     regions.push(start, REGION_BYTES);
+//!     let slaves = Ring::create(start, LOG2_SIZE, LineSize::NATIVE)?;
+//!     (slaves, Ring::attach(start, LOG2_SIZE, LineSize::NATIVE)?, Buffers::new(table, 256))
+//! };
+//!
+//! let mut slave = HeadSender::new(slaves, buffers);
 //! let packets: [&[u8]; 2] = [b"first", b"second"];
-//! assert_eq!(slave.send(shared.regions(), &packets[..], &mut tally), Ok(2));
+//! assert_eq!(slave.send(&regions, &packets[..], &mut Tally::default())?, 2);
 //!
+//! let (mut master, mut tally) = (TailReceiver::new(masters), Tally::default());
 //! let mut inbox = Inbox(Vec::new());
-//! master.receive(shared.regions(), &mut inbox, &mut tally)?;
-//! assert_eq!(inbox.0, [b"first".to_vec(), b"second".to_vec()]);
-//! # Ok::<(), memif_ring::fault::PeerFault>(())
+//! master.receive(&regions, &mut inbox, &mut tally)?;
+//! assert_eq!(inbox.0, packets);
+//! assert_eq!((tally.packets, tally.bytes, tally.dropped()), (2, 11, 0));
+//! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 #![no_std]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation))] // test data

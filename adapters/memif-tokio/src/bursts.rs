@@ -23,11 +23,14 @@ pub struct RxBursts {
     next: Option<Burst>,
 }
 
-impl RxBursts {
-    pub(crate) fn new(queue: RxQueue, pool: &BurstPool) -> Self {
-        Self { queue, pool: pool.clone(), next: None }
+impl RxQueue {
+    /// The queue as a stream of bursts from `pool`.
+    pub fn into_stream(self, pool: &BurstPool) -> RxBursts {
+        RxBursts { queue: self, pool: pool.clone(), next: None }
     }
+}
 
+impl RxBursts {
     /// The queue again.
     pub fn into_inner(self) -> RxQueue {
         self.queue
@@ -65,11 +68,14 @@ pub struct TxBursts {
     sending: Option<Burst>,
 }
 
-impl TxBursts {
-    pub(crate) fn new(queue: TxQueue, pool: &BurstPool) -> Self {
-        Self { queue, pool: pool.clone(), sending: None }
+impl TxQueue {
+    /// The queue as a sink of bursts, which go to `pool` once they are sent.
+    pub fn into_sink(self, pool: &BurstPool) -> TxBursts {
+        TxBursts { queue: self, pool: pool.clone(), sending: None }
     }
+}
 
+impl TxBursts {
     /// The queue again, and what was not sent yet.
     pub fn into_inner(self) -> (TxQueue, Option<Burst>) {
         (self.queue, self.sending)

@@ -17,9 +17,7 @@ use memif_pmd::{Burst, QueueStats};
 use tokio::io::unix::AsyncFd;
 use tokio::task::coop;
 
-use crate::bursts::RxBursts;
 use crate::error::Error;
-use crate::pool::BurstPool;
 use crate::shared::{Change, Shared};
 use crate::watched::{Watched, watch};
 
@@ -108,11 +106,6 @@ impl RxQueue {
     /// Appends the packets that are there and fit to `burst`, without waiting; returns how many.
     pub fn try_recv(&mut self, burst: &mut Burst) -> usize {
         self.queue.receive(burst)
-    }
-
-    /// The queue as a stream of bursts from `pool`.
-    pub fn into_stream(self, pool: &BurstPool) -> RxBursts {
-        RxBursts::new(self, pool)
     }
 
     /// Index of the queue in its interface.

@@ -13,9 +13,7 @@ use memif_pmd::{Burst, QueueStats};
 use tokio::task::coop;
 use tokio::time::{Sleep, sleep};
 
-use crate::bursts::TxBursts;
 use crate::error::Error;
-use crate::pool::BurstPool;
 use crate::shared::Shared;
 
 /// Looks at a full ring before the first sleep: a peer that is awake makes room meanwhile.
@@ -99,11 +97,6 @@ impl TxQueue {
     /// Sends packets from the front of `burst` without waiting, as many as there is room for; returns how many.
     pub fn try_send(&mut self, burst: &mut Burst) -> usize {
         self.queue.send(burst)
-    }
-
-    /// The queue as a sink of bursts, which go to `pool` once they are sent.
-    pub fn into_sink(self, pool: &BurstPool) -> TxBursts {
-        TxBursts::new(self, pool)
     }
 
     /// Index of the queue in its interface.

@@ -9,7 +9,7 @@ use memif_os::cpu::CoreList;
 use memif_pmd::Port;
 
 use crate::error::ToolError;
-use crate::observe::args::ShowArgs;
+use crate::observe::args::{DumpArgs, ShowArgs};
 use crate::packet::{Framing, MIN_SIZE};
 use crate::sizes::{SizeRange, Sizes};
 
@@ -38,6 +38,8 @@ Examples:
   memif forward /run/a.sock,queues=2 /run/b.sock,queues=2 --core 2,3
   memif forward --zero-copy /run/a.sock /run/b.sock   the same without copying packets
   memif show --watch                             the links of all programs, once a second
+  memif dump --ring s2m/0 udp and port 53        packets of other programs, one a line
+  memif dump /run/vpp/memif.sock -w - | tcpdump -r -
 
 Exit status: 0 success; 1 failure, or packets did not verify; 2 wrong command line.";
 
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Forward(ForwardArgs),
     /// Show all memif links of this host, whoever made them
     Show(ShowArgs),
+    /// Copy packets of other programs' links as they pass, to a capture or as text
+    Dump(DumpArgs),
 }
 
 /// A port as it was written. Parsed outside of clap, whose errors repeat the whole text and with it the secret.

@@ -27,6 +27,17 @@ pub(crate) enum ToolError {
     /// There are none to be seen.
     #[error("no memif link found{0}")]
     NoLinks(String),
+    /// None of the rings can be listened to.
+    #[error("no such ring, or one whose size or direction cannot be told; there are: {0}")]
+    NoRing(String),
+    /// A capture cannot be written.
+    #[error("cannot write the capture {path}: {error}")]
+    Capture {
+        /// The file; `-` for standard output.
+        path: String,
+        /// The kernel's answer.
+        error: io::Error,
+    },
     /// The link did not come up within `--wait`.
     #[error("no link on {port} after {seconds} s: {reason}")]
     NoLink {

@@ -76,6 +76,7 @@ fn dispatch(cli: Cli) -> Result<(), ToolError> {
         Command::Sink(args) => tools::sink(&args),
         Command::Echo(args) => tools::echo(&args),
         Command::Forward(args) => tools::forward(&args),
+        Command::Dump(args) => observe::dump::dump(&args),
         Command::Show(args) => observe::show::show(&args),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A slave's first region begins with a ring, and a ring with the protocol's cookie. So a link is found in what processes
 //! have mapped: [`Observer::scan`] goes through `/proc`, joins the processes that map the same file, and maps the file for
-//! reading. [`Link::poll`] then reads the indices of its rings and counts what passes.
+//! reading. [`Link::poll`] then reads the indices of its rings and counts what passes; [`capture::Tap`] copies
+//! packets.
 //!
 //! Nothing is ever written to what is observed, and nobody is notified. The observed processes are not trusted: what they
 //! write, change or cut off costs a [`Link::broken`] and nothing else.
@@ -16,6 +17,8 @@
 //! | [`ring`] | what the indices of one ring say, and what is wrong with it |
 //! | [`geometry`] | where rings lie in a region, and how large they are |
 //! | [`direction`] | which of them carry packets to the master |
+//! | [`filter`], [`frame`] | which packets are wanted; what they begin with |
+//! | [`capture`] | copies of packets, and which of them can be vouched for |
 //!
 //! ```no_run
 //! use memif_observe::{Observer, Scope};
@@ -29,8 +32,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod direction;
 mod error;
+pub mod filter;
+pub mod frame;
 pub mod geometry;
 pub mod link;
 pub mod observer;

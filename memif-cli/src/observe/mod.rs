@@ -1,12 +1,16 @@
-//! Looking at links from outside: `show`.
+//! Looking at links from outside: `show` and `dump`.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `args` | their command lines |
 //! | `sampler` | indices of all links, often enough to count what passes; `rows`: what is shown of them |
 //! | `show`, `table` | the list as text or JSON |
+//! | `dump`, `lines`, `pcapng` | packets, as text or as a capture |
 
 pub(crate) mod args;
+pub(crate) mod dump;
+mod lines;
+mod pcapng;
 mod rows;
 mod sampler;
 pub(crate) mod show;

@@ -49,7 +49,8 @@ fn print(rows: &Rows, args: &ShowArgs) -> Result<(), ToolError> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(ToolError::Output)
 }
 
-fn no_links(hidden: usize) -> ToolError {
+/// There are none.
+pub(super) fn no_links(hidden: usize) -> ToolError {
     let why = if hidden > 0 { format!("; {}", table::hidden(hidden)) } else { String::new() };
     ToolError::NoLinks(why)
 }

@@ -1,0 +1,147 @@
+//! Captures for tcpdump, tshark and Wireshark.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use memif_observe::capture::Packet;
+use memif_observe::direction::Direction;
+use memif_observe::frame::LinkType;
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
+use pcap_file::pcapng::blocks::interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption};
+use pcap_file::{DataLink, PcapError};
+
+/// Units of time: 10^-9 s.
+const NANOSECONDS: u8 = 9;
+/// Largest packet.
+const SNAPLEN: u32 = 65535;
+
+/// A capture with one interface for each ring.
+pub(crate) struct Pcapng<W: Write> {
+    writer: PcapNgWriter<W>,
+    /// By the number of a ring the number of its interface, and what its packets begin with.
+    interfaces: HashMap<usize, (u32, LinkType)>,
+}
+
+impl<W: Write> Pcapng<W> {
+    /// Begins a capture.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn start(writer: W) -> io::Result<Self> {
+        Ok(Self { writer: PcapNgWriter::new(writer).map_err(plain)?, interfaces: HashMap::new() })
+    }
+
+    /// What packets of a ring begin with: told by its first one.
+    pub(crate) fn link_type(&self, number: usize, packet: &Packet<'_>) -> LinkType {
+        let known = self.interfaces.get(&number).map(|(_, link_type)| *link_type);
+        known.unwrap_or_else(|| LinkType::of(packet.bytes, packet.length))
+    }
+
+    /// Writes at most `snap` bytes of a packet.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn packet(
+        &mut self,
+        ring: (usize, &str, &str),
+        direction: Direction,
+        packet: &Packet<'_>,
+        snap: usize,
+    ) -> io::Result<()> {
+        let link_type = self.link_type(ring.0, packet);
+        let interface_id = self.interface(ring, link_type)?;
+        // as the slave sees it
+        let flags = match direction {
+            Direction::M2s => 1,
+            Direction::S2m => 2,
+        };
+        let bytes = packet.bytes.get(..snap).unwrap_or(packet.bytes);
+        let block = EnhancedPacketBlock {
+            interface_id,
+            timestamp: packet.time,
+            original_len: packet.length,
+            data: Cow::Borrowed(bytes),
+            options: vec![EnhancedPacketOption::Flags(flags)],
+        };
+        self.writer.write_pcapng_block(block).map_err(plain)?;
+        Ok(())
+    }
+
+    /// Writes what a ring's packets came to: copied, missed and written.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn statistics(
+        &mut self,
+        ring: (usize, &str, &str),
+        (copied, missed, written): (u64, u64, u64),
+    ) -> io::Result<()> {
+        let interface_id = self.interface(ring, LinkType::Ethernet)?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let block = InterfaceStatisticsBlock {
+            interface_id,
+            timestamp: high_first(now),
+            options: vec![
+                InterfaceStatisticsOption::IsbIfRecv(copied.saturating_add(missed)),
+                InterfaceStatisticsOption::IsbIfDrop(missed),
+                InterfaceStatisticsOption::IsbFilterAccept(written),
+            ],
+        };
+        self.writer.write_pcapng_block(block).map_err(plain)?;
+        Ok(())
+    }
+
+    /// Hands on what was written.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.writer.get_mut().flush()
+    }
+
+    /// The interface of a ring, which is described with its first packet.
+    fn interface(
+        &mut self,
+        (number, name, description): (usize, &str, &str),
+        link_type: LinkType,
+    ) -> io::Result<u32> {
+        if let Some((id, _)) = self.interfaces.get(&number) {
+            return Ok(*id);
+        }
+        let block = InterfaceDescriptionBlock {
+            linktype: match link_type {
+                LinkType::Ethernet => DataLink::ETHERNET,
+                LinkType::Ip => DataLink::RAW,
+            },
+            snaplen: SNAPLEN,
+            options: vec![
+                InterfaceDescriptionOption::IfName(Cow::Borrowed(name)),
+                InterfaceDescriptionOption::IfDescription(Cow::Borrowed(description)),
+                InterfaceDescriptionOption::IfTsResol(NANOSECONDS),
+            ],
+        };
+        self.writer.write_pcapng_block(block).map_err(plain)?;
+        let id = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+        self.interfaces.insert(number, (id, link_type));
+        Ok(id)
+    }
+}
+
+/// The time as the library wants it, which writes it as one integer where the format has two, the upper half first.
+fn high_first(time: Duration) -> u64 {
+    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    if cfg!(target_endian = "little") { nanoseconds.rotate_left(32) } else { nanoseconds }
+}
+
+fn plain(error: PcapError) -> io::Error {
+    match error {
+        PcapError::IoError(error) => error,
+        other => io::Error::other(other),
+    }
+}

@@ -48,3 +48,8 @@ pub use error::ObserveError;
 pub use link::{End, Link, Region, Role};
 pub use observer::{Observer, Scope};
 pub use ring::{Problem, RingMeter};
+
+/// The program of README.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

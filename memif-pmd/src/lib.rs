@@ -38,6 +38,11 @@
 //! In the repository, `docs/architecture.md` describes threads, the path of a packet and the terms, `docs/protocol.md` the
 //! protocol, and `SECURITY.md` what a peer can and cannot do.
 
+/// The program of README.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod background;
 mod config;
 mod control;

@@ -18,7 +18,7 @@ archives=$(mktemp -d)
 trap 'rm -rf "$archives"' EXIT
 printf '[workspace]\nresolver = "3"\nmembers = ["*"]\n[patch.crates-io]\n' >"$archives/Cargo.toml"
 count=0
-for archive in "$target"/package/*.crate; do
+for archive in "$target"/package/tmp-crate/*.crate; do
     tar --extract --file "$archive" --directory "$archives"
     folder=$(basename "$archive" .crate)
     for file in LICENSE README.md; do

@@ -33,7 +33,9 @@ impl Lingering {
         set_socket_recv_buffer_size(&listener, 4096).unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (unread, _) = listener.accept().unwrap();
-        set_socket_send_buffer_size(&socket, 4096).unwrap();
+        // Many times what the other end takes: "full" may be seen while bytes are still on their way on a busy machine, and
+        // a socket that has got rid of everything by the time it is closed does not linger.
+        set_socket_send_buffer_size(&socket, 65_536).unwrap();
         set_socket_linger(&socket, Some(linger)).unwrap();
         let port = format!(":{:04X}", socket.local_addr().unwrap().port());
         socket.set_nonblocking(true).unwrap();

@@ -120,7 +120,7 @@ pub(crate) fn ask(link: &Interface, bytes: u64, stop: &Stop) -> Result<u64> {
     let mut host = Host::new(link, 2)?;
     let handle = host.add_socket();
     let socket = host.sockets.get_mut::<tcp::Socket<'_>>(handle);
-    socket.set_timeout(Some(smoltcp::time::Duration::from_secs(10)));
+    socket.set_timeout(Some(smoltcp::time::Duration::from_secs(30)));
     // another one than the client before had
     let port = 49152 + u16::try_from(Instant::now().total_micros() & 0x3fff)?;
     socket.connect(host.stack.context(), (Ipv4Address::new(10, 0, 0, 1), PORT), port)?;

@@ -27,6 +27,9 @@ pub(crate) enum ToolError {
     /// There are none to be seen.
     #[error("no memif link found{0}")]
     NoLinks(String),
+    /// The terminal cannot be drawn on.
+    #[error("cannot use the terminal: {0}; with | cat it is not needed")]
+    Terminal(#[source] io::Error),
     /// None of the rings can be listened to.
     #[error("no such ring, or one whose size or direction cannot be told; there are: {0}")]
     NoRing(String),

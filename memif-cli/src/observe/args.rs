@@ -27,7 +27,7 @@ pub(crate) struct ShowArgs {
     /// Which links.
     #[command(flatten)]
     pub scope: ScopeArgs,
-    /// Show them again each second, until Ctrl-C
+    /// Show them live on a terminal, otherwise one block a second, until q or Ctrl-C
     #[arg(long)]
     pub watch: bool,
     /// Print one JSON object; with --watch one a second

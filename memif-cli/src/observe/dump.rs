@@ -40,7 +40,9 @@ pub(crate) struct Port {
     tap: Tap,
     over: bool,
     /// Packets that were written.
-    pub(crate) written: u64,
+    written: u64,
+    /// Packets that the filter refused.
+    refused: u64,
 }
 
 impl Port {
@@ -95,7 +97,7 @@ fn listen(
         let mut busy = false;
         for (number, port) in ports.iter_mut().enumerate().filter(|(_, port)| !port.over) {
             let mut result = Ok(());
-            let Port { name, description, direction, tap, written, .. } = port;
+            let Port { name, description, direction, tap, written, refused, .. } = port;
             let looked = tap.look(|packet| {
                 if result.is_err() || taken == most {
                     return;
@@ -103,7 +105,7 @@ fn listen(
                 let snap = usize::from(args.snaplen);
                 match output.take((number, name, description, *direction), &packet, snap, filter) {
                     Ok(true) => (taken, *written) = (taken + 1, *written + 1),
-                    Ok(false) => {}
+                    Ok(false) => *refused += 1,
                     Err(error) => result = Err(error),
                 }
             });
@@ -159,6 +161,7 @@ fn ports(observer: &Observer, args: &DumpArgs, bytes: usize) -> Result<Vec<Port>
                     tap,
                     over: false,
                     written: 0,
+                    refused: 0,
                 }),
                 None => others.push(name),
             }
@@ -181,14 +184,10 @@ fn describe(link: &Link) -> String {
 
 fn report(ports: &[Port]) {
     for port in ports {
-        let (copied, missed) = port.tally();
+        let (_, missed) = port.tally();
         let more = if port.tap.tally().gaps > 0 { "at least " } else { "" };
-        note(&format!(
-            "{}: {} packets, {} not wanted, {more}{missed} descriptors missed",
-            port.name,
-            port.written,
-            copied.saturating_sub(port.written)
-        ));
+        let Port { name, written, refused, .. } = port;
+        note(&format!("{name}: {written} packets, {refused} not wanted, {more}{missed} descriptors missed"));
     }
 }
 

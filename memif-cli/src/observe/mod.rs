@@ -5,6 +5,7 @@
 //! | `args` | their command lines |
 //! | `sampler` | indices of all links, often enough to count what passes; `rows`: what is shown of them |
 //! | `show`, `table` | the list as text or JSON |
+//! | `watch`, `screen` | the list on a terminal, live |
 //! | `dump`, `lines`, `pcapng` | packets, as text or as a capture |
 
 pub(crate) mod args;
@@ -13,5 +14,7 @@ mod lines;
 mod pcapng;
 mod rows;
 mod sampler;
+mod screen;
 pub(crate) mod show;
 mod table;
+mod watch;

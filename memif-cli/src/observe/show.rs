@@ -1,6 +1,6 @@
 //! `memif show`: the links of this host.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use memif_pmd::{Stop, ctrl_c};
@@ -9,6 +9,7 @@ use super::args::ShowArgs;
 use super::rows::Rows;
 use super::sampler::Sampler;
 use super::table;
+use super::watch::watch;
 use crate::error::ToolError;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,6 +26,9 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), ToolError> {
             return Err(no_links(sampler.observer().hidden()));
         }
         return print(&next(&mut sampler, &stop)?, args);
+    }
+    if !args.json && io::stdout().is_terminal() {
+        return watch(sampler, &stop);
     }
     while !stop.is_stopped() {
         print(&next(&mut sampler, &stop)?, args)?;

@@ -74,6 +74,18 @@ fn text_has_a_line_for_each_ring() {
 }
 
 #[test]
+fn in_a_pipe_it_is_shown_again_and_again_until_a_signal() {
+    let folder = folder();
+    let (_sink, generator) = pair(folder.path(), "--rate 1k");
+    let watch = Tool::start(folder.path(), &format!("show --watch --pid {}", generator.child.id()));
+    for _ in 0..2 {
+        while !watch.next_line().starts_with("  m2s/0 ") {}
+    }
+    watch.signal("TERM");
+    assert_eq!(watch.wait().code, Some(0));
+}
+
+#[test]
 fn what_is_not_there_is_one_line() {
     let folder = folder();
     for (line, code, reason) in [

@@ -1,0 +1,76 @@
+//! `memif show --watch` on a terminal: the loop around the [`Screen`].
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
+use std::time::Duration;
+
+use memif_pmd::Stop;
+use ratatui::crossterm::event::{self, Event};
+
+use super::rows::Rows;
+use super::sampler::Sampler;
+use super::screen::Screen;
+use crate::error::ToolError;
+
+/// How long a key can wait.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Gives the terminal back: also after an error, a signal or a panic.
+struct Restored;
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
+}
+
+/// Shows links until a key or a signal ends it.
+///
+/// # Errors
+/// The terminal cannot be used; links cannot be looked for.
+pub(crate) fn watch(sampler: Sampler, stop: &Stop) -> Result<(), ToolError> {
+    let mut screen = Screen::new(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
+    let reports = measure(sampler, stop);
+    let mut terminal = ratatui::try_init().map_err(ToolError::Terminal)?;
+    let _restored = Restored;
+    while !stop.is_stopped() {
+        match reports.try_recv() {
+            Ok(rows) => screen.update(rows?),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => break,
+        }
+        terminal.draw(|frame| screen.draw(frame)).map_err(ToolError::Terminal)?;
+        if pressed(&mut screen).map_err(ToolError::Terminal)? {
+            break;
+        }
+    }
+    stop.stop();
+    Ok(())
+}
+
+/// Measures on a thread of its own: drawing would keep it from looking often enough.
+fn measure(mut sampler: Sampler, stop: &Stop) -> Receiver<Result<Rows, ToolError>> {
+    let (sender, reports) = mpsc::channel();
+    let stop = stop.clone();
+    thread::spawn(move || {
+        while !stop.is_stopped() {
+            sampler.look(Duration::from_secs(1), || stop.is_stopped());
+            if sender.send(sampler.report()).is_err() {
+                return;
+            }
+        }
+    });
+    reports
+}
+
+/// Waits a moment for a key. True if it was one that ends the program.
+fn pressed(screen: &mut Screen) -> io::Result<bool> {
+    if !event::poll(STEP)? {
+        return Ok(false);
+    }
+    match event::read()? {
+        Event::Key(key) if key.is_press() => Ok(screen.key(key)),
+        _ => Ok(false),
+    }
+}

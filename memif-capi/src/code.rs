@@ -132,7 +132,7 @@ impl Code {
             E::Deleted => Self::NoConn,
             E::Cancelled => Self::PollCancel,
             E::NoLink { last, .. } => last.as_ref().map_or(Self::Disconnected, Self::of_end),
-            E::OutOfDescriptors(_) | E::System { .. } => Self::of_kernel(error),
+            E::OutOfDescriptors(_) | E::OutOfThreads(_) | E::System { .. } => Self::of_kernel(error),
             E::Worker { .. } => Self::Syscall,
             _ => Self::InvalArg,
         }

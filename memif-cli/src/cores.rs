@@ -1,8 +1,7 @@
 //! Threads on cores.
 
-use std::thread;
-
 use memif_os::cpu::{CoreList, pin_current};
+use memif_os::thread;
 use memif_pmd::{Burst, Queues, Workers};
 
 use crate::error::ToolError;
@@ -14,8 +13,9 @@ use crate::error::ToolError;
 pub(crate) fn check_cores(cores: &[usize]) -> Result<(), ToolError> {
     for core in cores.iter().copied() {
         // on a thread of its own, which stays pinned until it ends
-        let pinned = thread::spawn(move || pin_current(core)).join();
-        pinned.unwrap_or(Ok(()))?;
+        let pinned =
+            thread::spawn("memif-core", None, move || pin_current(core)).map_err(ToolError::Thread)?;
+        pinned.join().unwrap_or(Ok(()))?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use memif_os::cpu::{CoreList, allowed_cores};
+use memif_os::thread::spawn;
 use memif_pmd::{Stop, Workers};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -179,8 +180,11 @@ impl Forwarder {
             .spawn()
             .map_err(failed(&program))?;
         let stdin = child.stdin.take();
-        let last_line = child.stdout.take().map(|stdout| thread::spawn(|| last_line(stdout)));
-        Ok(Self { child, stdin, last_line })
+        let stdout = child.stdout.take();
+        let last_line =
+            spawn("memif-forwarder", None, || stdout.and_then(last_line)).map_err(ToolError::Thread);
+        let last_line = last_line.inspect_err(|_| drop(child.kill().and_then(|()| child.wait())))?;
+        Ok(Self { child, stdin, last_line: Some(last_line) })
     }
 
     /// # Errors

@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 
 use memif_observe::ObserveError;
 use memif_os::cpu::CpuError;
+use memif_os::limits::UsedUp;
 use memif_pmd::Error as MemifError;
 
 /// Exit status for a wrong command line.
@@ -71,6 +72,9 @@ pub(crate) enum ToolError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// The kernel refused a thread.
+    #[error("cannot start a thread: {0}{hint}", hint = UsedUp::hint(UsedUp::of_threads(.0)))]
+    Thread(#[source] io::Error),
     /// The demo's forwarder ended too early.
     #[error("the forwarder ended early ({0}): see its message above")]
     ForwarderEnded(ExitStatus),

@@ -1,9 +1,9 @@
 //! The commands `gen`, `sink`, `echo` and `forward`.
 
 use std::hash::{BuildHasher, RandomState};
-use std::thread;
 
 use memif_os::cpu::CoreList;
+use memif_os::thread;
 use memif_pmd::{Burst, Idle, RxMode, RxQueue, Workers};
 
 use crate::args::{EchoArgs, ForwardArgs, GenArgs, RunArgs, SinkArgs};
@@ -148,11 +148,12 @@ pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
     }
     if args.child {
         let stop = session.stop.clone();
-        thread::spawn(move || {
+        let watch = move || {
             // at its end or on an error, the process at the other end is gone
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
             stop.stop();
-        });
+        };
+        thread::spawn("memif-stdin", None, watch).map_err(ToolError::Thread)?;
     }
     let make = || relays(&[(&left, &right), (&right, &left)], &args.run, args.zero_copy);
     run(&session, &[&left, &right], make, &args.run, COUNTERS_ONLY, || ()).map(drop)

@@ -11,21 +11,29 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
+use memmap2::MmapOptions;
+
 /// Signals that a thread gets for what it does itself.
 const FAULTS: [libc::c_int; 6] =
     [libc::SIGBUS, libc::SIGSEGV, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+
+/// Rust's usual stack.
+const USUAL_STACK: usize = 2 << 20;
+/// What a thread takes of memory beside its stack before it runs. Where it is missing, the standard library ends the process.
+const START: usize = 4 << 20;
 
 /// Starts a thread that takes none of the program's signals and can meet faults in guarded regions.
 ///
 /// `stack` is its size in bytes, Rust's usual 2 MiB if `None`.
 ///
 /// # Errors
-/// The kernel's answer, such as `EAGAIN` for too many threads.
+/// The kernel's answer: `EAGAIN` for too many threads, `ENOMEM` for too little memory.
 pub fn spawn<T: Send + 'static>(
     name: &str,
     stack: Option<usize>,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
+    find_room(stack.unwrap_or(USUAL_STACK))?;
     let mut builder = Builder::new().name(name.to_owned());
     if let Some(stack) = stack {
         builder = builder.stack_size(stack);
@@ -44,8 +52,14 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    find_room(USUAL_STACK)?;
     let _before = Restored(change(libc::SIG_SETMASK, &all_but_faults())?);
     Builder::new().name(name.to_owned()).spawn_scoped(scope, body)
+}
+
+/// Whether there is memory for a thread, at this moment.
+fn find_room(stack: usize) -> io::Result<()> {
+    MmapOptions::new().len(stack.saturating_add(START)).map_anon().map(drop)
 }
 
 /// Lets the calling thread meet faults in guarded regions: unblocks `SIGBUS` and the other signals that a thread gets for

@@ -1,11 +1,14 @@
 //! Why a call failed, and why a link ended.
 
+use std::fmt;
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use memif_os::cpu::CpuError;
 use memif_os::guard::GuardError;
+use memif_os::limits::UsedUp;
 use memif_os::page_pool::PoolError;
 use memif_os::region_file::RegionError;
 use memif_os::socket::{AddressError, NamespaceError, SocketError};
@@ -15,8 +18,9 @@ use memif_ring::message::{Reason, TextError};
 
 /// Why a call failed. The text names the thing and says what to do.
 ///
-/// Where the kernel refused something, [`source`](std::error::Error::source) is its answer, a [`std::io::Error`].
-#[derive(Debug, thiserror::Error)]
+/// Where the kernel refused something, [`source`](std::error::Error::source) is its answer, a [`std::io::Error`]. Debug prints
+/// the text too, for programs whose `main` returns it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The socket's address is empty, too long or has a NUL byte: use another one.
@@ -48,6 +52,9 @@ pub enum Error {
     /// The limit of open files is reached: close some, or raise the limit.
     #[error(transparent)]
     OutOfDescriptors(Cause),
+    /// A limit of threads is reached: run fewer, or raise it.
+    #[error(transparent)]
+    OutOfThreads(Cause),
     /// Not enough memory: use fewer or smaller queues, rings, buffers or bursts.
     #[error(transparent)]
     OutOfMemory(Cause),
@@ -228,6 +235,20 @@ pub enum Error {
     },
 }
 
+/// The text, and what it does not say of the errors that led to it.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.to_string();
+        for source in iter::successors(std::error::Error::source(self), |error| error.source()) {
+            let source = source.to_string();
+            if !text.contains(&source) {
+                text = format!("{text}: {source}");
+            }
+        }
+        f.write_str(&text)
+    }
+}
+
 /// Details of an [`Error`]: a text, and the kernel's answer if there was one.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
@@ -251,12 +272,23 @@ impl Cause {
 impl Error {
     /// The error of a system call.
     pub(crate) fn system(call: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |error| {
-            if is_limit_of_files(&error) {
-                let text = format!("{call} failed: {error}; close some or raise the limit (ulimit -n)");
-                return Self::OutOfDescriptors(Cause { text, error: Some(error) });
+        move |error| match UsedUp::of_descriptors(&error) {
+            Some(what) => {
+                let text = format!("{call} failed: {error}; {what}");
+                Self::OutOfDescriptors(Cause { text, error: Some(error) })
             }
-            Self::System { call, error }
+            None => Self::System { call, error },
+        }
+    }
+
+    /// No thread was started.
+    pub(crate) fn thread(error: io::Error) -> Self {
+        match UsedUp::of_threads(&error) {
+            Some(what) => {
+                let text = format!("cannot start a thread: {error}; {what}");
+                Self::OutOfThreads(Cause { text, error: Some(error) })
+            }
+            None => Self::System { call: "thread", error },
         }
     }
 
@@ -284,6 +316,7 @@ impl Error {
             E::NoNamespace { error, .. } => Self::NoNamespace(cause.because(error)),
             E::NamespaceRight { error, .. } => Self::NamespaceRight(cause.because(error)),
             E::OutOfDescriptors { error } => Self::OutOfDescriptors(cause.because(error)),
+            E::NoThread { error } => Self::thread(error),
             E::System { call, error } => Self::System { call, error },
             error => Self::System { call: "socket", error: io::Error::other(error) },
         }
@@ -328,15 +361,10 @@ impl Error {
     }
 
     fn no_memory(cause: Cause, error: io::Error) -> Self {
-        let files = is_limit_of_files(&error);
+        let files = UsedUp::of_descriptors(&error).is_some();
         let cause = cause.because(error);
         if files { Self::OutOfDescriptors(cause) } else { Self::OutOfMemory(cause) }
     }
-}
-
-/// `EMFILE` or `ENFILE`, for which [`io::ErrorKind`] has no name.
-fn is_limit_of_files(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// Why [`Burst::push`](crate::Burst::push) or [`Burst::reserve`](crate::Burst::reserve) did not add a packet.
@@ -433,21 +461,46 @@ mod tests {
 
         let refused = |errno| io::Error::from_raw_os_error(errno);
         let address = memif_os::socket::SocketAddress::new("/run/x.sock").unwrap();
-        for (error, variant, errno) in [
-            (Error::system("eventfd")(refused(24)), "OutOfDescriptors", 24),
-            (Error::system("eventfd")(refused(12)), "System", 12),
-            (Error::socket(SocketError::Permission { address, error: refused(13) }), "Permission", 13),
+        type Is = fn(&Error) -> bool;
+        let cases: [(Error, Is, i32); 7] = [
+            (Error::system("eventfd")(refused(24)), |error| matches!(error, Error::OutOfDescriptors(_)), 24),
+            (Error::system("eventfd")(refused(12)), |error| matches!(error, Error::System { .. }), 12),
+            (Error::thread(refused(11)), |error| matches!(error, Error::OutOfThreads(_)), 11),
+            (Error::thread(refused(22)), |error| matches!(error, Error::System { .. }), 22),
+            (
+                Error::socket(SocketError::Permission { address, error: refused(13) }),
+                |error| matches!(error, Error::Permission(_)),
+                13,
+            ),
             (
                 Error::region(RegionError::Allocate { name: "r".into(), len: 1, error: refused(23) }),
-                "OutOfDescriptors",
+                |error| matches!(error, Error::OutOfDescriptors(_)),
                 23,
             ),
-            (Error::pool(PoolError::Allocate { len: 1, error: refused(12) }), "OutOfMemory", 12),
-        ] {
-            assert!(format!("{error:?}").starts_with(variant), "{error:?}");
+            (
+                Error::pool(PoolError::Allocate { len: 1, error: refused(12) }),
+                |error| matches!(error, Error::OutOfMemory(_)),
+                12,
+            ),
+        ];
+        for (error, is_right, errno) in cases {
+            assert!(is_right(&error), "{error}");
             let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
             assert_eq!(source.and_then(io::Error::raw_os_error), Some(errno), "{error:?}");
             assert!(error.to_string().contains(&refused(errno).to_string()), "{error}");
+            // what `main` prints that returns it
+            assert_eq!(format!("{error:?}"), error.to_string());
         }
     }
+
+    #[test]
+    fn debug_adds_what_the_text_does_not_say() {
+        let inner = io::Error::other("the disk is on fire");
+        let error = Error::System { call: "open", error: io::Error::other(Outer(inner)) };
+        assert_eq!(format!("{error:?}"), "open failed: outer: the disk is on fire");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
 }

@@ -10,7 +10,8 @@ pub enum Event {
     Connected,
     /// The link has ended, for this reason.
     Disconnected(Disconnect),
-    /// An attempt to connect failed, for this reason. A slave tries again.
+    /// An attempt to connect failed, for this reason. A slave tries again. A master also hears that it is out of descriptors
+    /// and accepts nobody.
     ConnectFailed(Disconnect),
     /// The connection that packet memory was provided for has ended, after its [`Event::Disconnected`] or
     /// [`Event::ConnectFailed`]: see [`InterfaceBuilder::packet_memory_by`](crate::InterfaceBuilder::packet_memory_by).

@@ -90,8 +90,12 @@ fn a_master_runs_out_of_descriptors() {
         // a region and two eventfds
         if count < 3 {
             assert_eq!(words.as_deref(), Some(FAILED), "{count} left");
-            let lost = "descriptors were lost: raise the limit (ulimit -n)";
-            arena.ended_with(&Disconnect::Failed(lost.into()));
+            let limit = getrlimit(Resource::Nofile).current.unwrap();
+            let lost = format!(
+                "out of file descriptors for a message: this process may have {limit} open files: close some or raise the \
+                 limit (ulimit -n)"
+            );
+            arena.ended_with(&Disconnect::Failed(lost));
         } else {
             assert_eq!(words, None, "{count} left");
             assert!(arena.victim.is_up());

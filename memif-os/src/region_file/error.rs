@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::io;
 
 use crate::huge_pages::HugeFallback;
+use crate::limits::UsedUp;
 
 /// Largest region, in bytes, that is created or accepted: 1 TiB, far above what any peer in the field
 /// announces.
@@ -46,7 +47,10 @@ pub enum RegionError {
         available: usize,
     },
     /// The kernel refused to create, fill, map or seal our memfd.
-    #[error("cannot allocate region {name:?} of {len} bytes: {error}")]
+    #[error(
+        "cannot allocate region {name:?} of {len} bytes: {error}{}",
+        UsedUp::hint(UsedUp::of_descriptors(error))
+    )]
     Allocate {
         /// The region's name.
         name: String,

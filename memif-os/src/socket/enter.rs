@@ -28,7 +28,7 @@ pub(super) fn within<T: Send + 'static>(
         enter(&file, &entered)?;
         work()
     });
-    let thread = thread.map_err(|error| SocketError::System { call: "thread", error })?;
+    let thread = thread.map_err(|error| SocketError::NoThread { error })?;
     thread.join().unwrap_or_else(|_| {
         let error = std::io::Error::other("the thread in the network namespace panicked");
         Err(SocketError::System { call: "thread", error })

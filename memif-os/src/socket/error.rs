@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::address::SocketAddress;
 use super::namespace::NetNamespace;
+use crate::limits::UsedUp;
 
 /// Why a socket could not be opened, bound, connected or accepted.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +37,16 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// Another process listens there.
-    #[error("cannot listen on {address}: this or another process does already")]
+    #[error(
+        "cannot listen on {address}: this or another process does already; stop it, use another address, or let one of \
+         the two sides be the slave"
+    )]
     InUse {
         /// Where to listen.
         address: SocketAddress,
     },
     /// Nobody listens there: no such socket, or its owner is gone.
-    #[error("nobody listens on {address}: {error}")]
+    #[error("nobody listens at {address} ({error}): is the other side role=master and running?")]
     NoListener {
         /// Where to connect.
         address: SocketAddress,
@@ -68,9 +72,15 @@ pub enum SocketError {
         fd: RawFd,
     },
     /// No descriptor is left for one more connection, which stays in the backlog.
-    #[error("out of file descriptors: {error}; close some or raise the limit (ulimit -n)")]
+    #[error("out of file descriptors: {error}{}", UsedUp::hint(UsedUp::of_descriptors(error)))]
     OutOfDescriptors {
         /// The kernel's answer: `EMFILE` for this process, `ENFILE` for the machine.
+        error: io::Error,
+    },
+    /// No thread can be started, which another network namespace takes.
+    #[error("cannot start a thread: {error}{}", UsedUp::hint(UsedUp::of_threads(error)))]
+    NoThread {
+        /// The kernel's answer: `EAGAIN` for a limit.
         error: io::Error,
     },
     /// The socket file is not the one just made: somebody exchanged it while its owner and mode were being set.
@@ -135,7 +145,7 @@ impl SocketError {
             Errno::ACCESS | Errno::PERM => SocketError::Permission { address, error },
             Errno::AGAIN => SocketError::Busy { address },
             Errno::PROTOTYPE | Errno::NOTSOCK => SocketError::WrongType { address },
-            _ => SocketError::System { call: "connect", error },
+            _ => SocketError::system("connect", errno),
         }
     }
 }

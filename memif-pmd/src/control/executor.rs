@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use memif_os::limits::{self, UsedUp};
 use memif_os::socket::{Incoming, Received};
 use memif_ring::fault::PeerFault;
 use memif_ring::handshake::{Negotiated, Places};
@@ -173,8 +174,10 @@ impl Plane {
                 Incoming::Message(received) => (received, false),
                 Incoming::TooManyFds(received) => (received, true),
                 Incoming::FdsLost => {
-                    let text = "descriptors were lost: raise the limit (ulimit -n)";
-                    return Err(Disconnect::Failed(text.into()));
+                    let limit = UsedUp::Descriptors(limits::descriptors());
+                    return Err(Disconnect::Failed(format!(
+                        "out of file descriptors for a message: {limit}"
+                    )));
                 }
                 Incoming::WouldBlock => return Ok(()),
                 Incoming::Closed => return Err(Disconnect::Closed),

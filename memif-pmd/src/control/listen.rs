@@ -216,7 +216,11 @@ impl Plane {
         let Some(listening) = state.listeners.get_mut(address) else { return };
         let out_of_descriptors = matches!(error, SocketError::OutOfDescriptors { .. });
         let evicted = if out_of_descriptors { listening.evict() } else { None };
-        if let Some(suppressed) = listening.may_warn() {
+        let may_warn = listening.may_warn();
+        if out_of_descriptors {
+            state.accept_failed(address, &Disconnect::Failed(format!("cannot accept a slave: {error}")));
+        }
+        if let Some(suppressed) = may_warn {
             state.warnings.push(Warning::Accept { socket: address.clone(), error, suppressed });
         }
         drop(state);

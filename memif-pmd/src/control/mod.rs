@@ -99,7 +99,7 @@ impl Memif {
         let plane = Arc::clone(&memif.plane);
         plane.threaded.store(true, Ordering::Release);
         let thread = memif_os::thread::spawn("memif-control", None, move || run(&plane));
-        memif.thread = Some(thread.map_err(Error::system("thread"))?);
+        memif.thread = Some(thread.map_err(Error::thread)?);
         Ok(memif)
     }
 

@@ -84,8 +84,8 @@ impl Plane {
         use std::os::fd::AsRawFd;
         let reports = Arc::new(Reports::new().map_err(Error::system("eventfd"))?);
         let timer = TimerFd::new().map_err(Error::system("timerfd"))?;
-        let builder = BUILDERS.hold().map_err(Error::system("thread"))?;
-        let threads = (builder, reaper::hold().map_err(Error::system("thread"))?);
+        let builder = BUILDERS.hold().map_err(Error::thread)?;
+        let threads = (builder, reaper::hold().map_err(Error::thread)?);
         registry.watch(reports.waker.as_fd()).map_err(Error::system("watching the waker"))?;
         registry.watch(timer.as_fd()).map_err(Error::system("watching the timer"))?;
         let mut state = State::default();

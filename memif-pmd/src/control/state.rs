@@ -153,6 +153,24 @@ impl State {
         if interface.wants_folder() {
             self.folders.await_for(key);
         }
+        self.note_failure(key, reason);
+    }
+
+    /// No client of a listener can be accepted: told to its interfaces without a link, as any of them may be the one that the
+    /// client wants.
+    pub(super) fn accept_failed(&mut self, address: &SocketAddress, reason: &Disconnect) {
+        let Some(listening) = self.listeners.get(address) else { return };
+        let keys: Vec<u64> = listening.interfaces.values().copied().collect();
+        for key in keys {
+            if self.interfaces.get(&key).is_some_and(|interface| interface.connection.is_none()) {
+                self.note_failure(key, reason.clone());
+            }
+        }
+    }
+
+    /// An event, unless the last failure was the same.
+    fn note_failure(&mut self, key: u64, reason: Disconnect) {
+        let Some(interface) = self.interfaces.get_mut(&key) else { return };
         let repeated = interface.last_disconnect.as_ref() == Some(&reason);
         interface.last_disconnect = Some(reason.clone());
         if !repeated {

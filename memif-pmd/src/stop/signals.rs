@@ -28,7 +28,7 @@ const STACK: usize = 64 << 10;
 /// first one has no effect; so does the first one a second or more after [`Stop::stop`].
 ///
 /// # Errors
-/// [`Error::OutOfDescriptors`], [`Error::System`]: the kernel refuses descriptors, handlers or a thread.
+/// [`Error::OutOfDescriptors`], [`Error::OutOfThreads`], [`Error::System`]: the kernel refuses descriptors, a thread or handlers.
 pub fn ctrl_c() -> Result<Stop, Error> {
     let stop = Stop::new()?;
     let mut signals = vec![SIGINT, SIGTERM];
@@ -45,7 +45,7 @@ pub fn ctrl_c() -> Result<Stop, Error> {
         thread::sleep(ONE_REQUEST);
         at_once.store(true, Ordering::SeqCst); // as the handler reads it
     };
-    memif_os::thread::spawn("memif-signals", Some(STACK), arm).map_err(Error::system("thread"))?;
+    memif_os::thread::spawn("memif-signals", Some(STACK), arm).map_err(Error::thread)?;
     for (signal, caller) in signals.into_iter().zip(callers) {
         // in the order of what a handler does
         flag::register_conditional_default(signal, Arc::clone(&again))

@@ -65,7 +65,7 @@ pub(super) fn launch<'env, H>(
             let _ = ready.send(pinned); // `launch` waits for it
             if go { worker.run() } else { WorkerStats::default() }
         });
-        threads.push((core, spawn(&name, body).map_err(Error::system("thread"))?));
+        threads.push((core, spawn(&name, body).map_err(Error::thread)?));
         let failed = || Error::Worker { place: place(core), problem: "did not start".into() };
         started.recv().map_err(|_| failed())?.map_err(Error::core)?;
     }

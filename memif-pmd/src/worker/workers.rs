@@ -118,7 +118,7 @@ impl<'env> Workers<'env> {
     /// - [`Error::Core`]: a core does not exist or is not allowed; the error lists those that are.
     /// - [`Error::OutOfRange`]: the size of a burst, or its headroom.
     /// - [`Error::OutOfMemory`], [`Error::NoHugePages`], [`Error::NoBurstMemory`]: no memory for the bursts.
-    /// - [`Error::OutOfDescriptors`], [`Error::System`], [`Error::Worker`]: no descriptor or thread.
+    /// - [`Error::OutOfDescriptors`], [`Error::OutOfThreads`], [`Error::System`], [`Error::Worker`]: no descriptor or thread.
     /// - [`Error::Worker`] also when a worker panicked: the others are stopped.
     pub fn run_until(self, stop: &Stop) -> Result<Vec<WorkerStats>, Error> {
         let own = stop.child()?;

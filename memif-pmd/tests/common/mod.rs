@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use memif_pmd::{Burst, Event, Interface, InterfaceBuilder, LineSize, Memif, RxQueue, TxQueue};
+use memif_pmd::{Burst, Error, Event, Interface, InterfaceBuilder, LineSize, Memif, RxQueue, TxQueue};
 
 /// The layout of the rings: the programs that run the tests of another one again, with lines of 128 bytes, are named so.
 pub(crate) fn line() -> LineSize {
@@ -33,6 +33,22 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "still waiting: {what}");
         thread::yield_now();
     }
+}
+
+macro_rules! variants {
+    ($($name:ident)*) => {
+        /// The name of an error's variant, of those that tests meet.
+        pub(crate) fn variant(error: &Error) -> &'static str {
+            match error {
+                $(Error::$name { .. } => stringify!($name),)*
+                _ => "another one",
+            }
+        }
+    };
+}
+variants! {
+    Address NoDirectory AddressInUse NoHugePages NotAListener NobodyListens UnusableMemory BufferOffset Core OutOfRange RingSize
+    TooMuchMemory Text Port IdInUse NoSuchQueue QueueInUse NoLink Worker System Deleted OutOfDescriptors OutOfThreads OutOfMemory
 }
 
 /// Two ends of one link, both on a control plane with a thread.

@@ -283,7 +283,7 @@ pub enum PeerFault {
         got: u32,
     },
     /// The peer did not complete the handshake in time.
-    #[error("handshake timed out while {stage}")]
+    #[error("handshake timed out while {stage}{}", stage.hint())]
     HandshakeTimedOut {
         /// The stage of the handshake.
         stage: Stage,

@@ -32,6 +32,18 @@ pub enum Stage {
     Closed,
 }
 
+impl Stage {
+    /// What a peer that lets this stage time out may lack.
+    pub(super) fn hint(self) -> &'static str {
+        match self {
+            Self::AwaitHello => {
+                ": the master has not accepted the connection; it may be stopped, busy or out of descriptors"
+            }
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -43,8 +43,8 @@ soname=$(objdump -p "$prefix/lib/libmemif.so" | awk '$1 == "SONAME" { print $2 }
 [[ $soname == libmemif.so.4 ]] || fail "the shared library's name is $soname, not libmemif.so.4"
 
 step "Debian packages"
-cargo deb -p memif-capi --no-build --fast >/dev/null
-cargo deb -p memif-capi --no-build --fast --variant dev >/dev/null
+cargo deb -p memif-capi --no-build --fast --quiet >/dev/null
+cargo deb -p memif-capi --no-build --fast --quiet --variant dev >/dev/null
 # a program in two lines, as memif-capi/README.md has them
 bash ci/bare-root.sh --scratch bash -ec "
     apt-get update -qq && apt-get install -y -qq --no-install-recommends pkg-config >/dev/null

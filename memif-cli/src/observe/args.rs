@@ -33,6 +33,9 @@ pub(crate) struct ShowArgs {
     /// Print one JSON object; with --watch one a second
     #[arg(long)]
     pub json: bool,
+    /// Print OpenMetrics text, as for the textfile collector of Prometheus
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    pub openmetrics: bool,
 }
 
 const FILTERS: &str = "\

@@ -4,13 +4,14 @@
 //! | --- | --- |
 //! | `args` | their command lines |
 //! | `sampler` | indices of all links, often enough to count what passes; `rows`: what is shown of them |
-//! | `show`, `table` | the list as text or JSON |
+//! | `show`, `table`, `metrics` | the list as text, JSON or OpenMetrics |
 //! | `watch`, `screen` | the list on a terminal, live |
 //! | `dump`, `lines`, `pcapng` | packets, as text or as a capture |
 
 pub(crate) mod args;
 pub(crate) mod dump;
 mod lines;
+mod metrics;
 mod pcapng;
 mod rows;
 mod sampler;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use memif_pmd::{Stop, ctrl_c};
 
 use super::args::ShowArgs;
+use super::metrics;
 use super::rows::Rows;
 use super::sampler::Sampler;
 use super::table;
@@ -22,7 +23,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), ToolError> {
     let mut sampler = Sampler::start(args.scope.scope())?;
     let stop = ctrl_c()?;
     if !args.watch {
-        if !args.json && sampler.observer().links().is_empty() {
+        if !args.json && !args.openmetrics && sampler.observer().links().is_empty() {
             return Err(no_links(sampler.observer().hidden()));
         }
         return print(&next(&mut sampler, &stop)?, args);
@@ -42,7 +43,9 @@ fn next(sampler: &mut Sampler, stop: &Stop) -> Result<Rows, ToolError> {
 }
 
 fn print(rows: &Rows, args: &ShowArgs) -> Result<(), ToolError> {
-    let text = if args.json {
+    let text = if args.openmetrics {
+        metrics::text(rows).map_err(|error| ToolError::Output(io::Error::other(error)))?
+    } else if args.json {
         serde_json::to_string(rows).map_err(io::Error::from).map_err(ToolError::Output)? + "\n"
     } else if args.watch {
         table::text(rows) + "\n"

@@ -43,6 +43,9 @@ if [[ -n $scratch ]]; then
     bare=$scratch
 fi
 
+# the certificates that a download takes are not in there: crates come from here
+cargo fetch --locked --quiet
+
 # mounts of our own, which end with us
 # shellcheck disable=SC2016 # for the shell in there
 unshare --mount --propagation private bash -c '
@@ -55,6 +58,6 @@ unshare --mount --propagation private bash -c '
         shift
     done
     shift
-    exec chroot "$bare" /usr/bin/env PATH="$path:/usr/sbin:/usr/bin:/sbin:/bin" \
+    exec chroot "$bare" /usr/bin/env CARGO_NET_OFFLINE=true PATH="$path:/usr/sbin:/usr/bin:/sbin:/bin" \
         bash -c "cd \"\$0\" && exec \"\$@\"" "$PWD" "$@"
 ' bare "$bare" "$cargo/bin" /proc /sys /dev "$rustup" "$cargo" "$repository" -- "$@"

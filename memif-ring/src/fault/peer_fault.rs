@@ -151,7 +151,7 @@ pub enum PeerFault {
         /// Size of the region, in bytes.
         size: u64,
     },
-    /// A ring at an offset that is no multiple of [`RING_ALIGN`].
+    /// A ring at an offset that is no multiple of `RING_ALIGN`, 16 bytes.
     #[error("ring at offset {offset}: expected a multiple of {RING_ALIGN}")]
     RingMisaligned {
         /// Offset of the ring, in bytes from the region's start.
@@ -276,7 +276,7 @@ pub enum PeerFault {
         /// Index of the ring.
         index: u16,
     },
-    /// A ring header that does not begin with [`COOKIE`].
+    /// A ring header that does not begin with the cookie.
     #[error("ring cookie {got:#010x}: expected {COOKIE:#010x}")]
     BadCookie {
         /// The value received.

@@ -8,13 +8,25 @@ use memif_os::region_file::ObservedRegion;
 use memif_ring::cursor::distance;
 
 use super::read::Piece;
-use super::{IDLE, Packet};
 use crate::geometry::{Shape, descriptor};
 
+/// How long a ring must stand still before its last packets are read a second time.
+pub const IDLE: Duration = Duration::from_millis(5);
 /// Most ranges that the bytes of new packets are gathered into.
 const RANGES: usize = 4;
 
 /// A packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// When it was seen, as a time since 1970.
+    pub time: Duration,
+    /// Its length in bytes.
+    pub length: u32,
+    /// Its bytes, or the first of them.
+    pub bytes: &'a [u8],
+}
+
+/// A packet that was copied.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     /// Its first descriptor.

@@ -29,7 +29,7 @@ mod batch;
 mod read;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use memif_os::region_file::ObservedRegion;
 use memif_ring::cursor::distance;
@@ -40,25 +40,13 @@ use crate::geometry::{Shape, descriptor, header};
 use crate::link::Link;
 use crate::ring::MAX_GAP;
 use batch::{Batch, Context, Verdict};
+pub use batch::{IDLE, Packet};
 use read::{Piece, read_packet};
 
-/// How long a ring must stand still before its last packets are read a second time.
-pub const IDLE: Duration = Duration::from_millis(5);
 /// Most descriptors that are copied before their indices are read again.
 const BATCH: u16 = 128;
 /// Most different lengths that are remembered of a ring's buffers.
 const LENGTHS: usize = 16;
-
-/// A packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet<'a> {
-    /// When it was seen, as a time since 1970.
-    pub time: Duration,
-    /// Its length in bytes.
-    pub length: u32,
-    /// Its bytes, or the first of them.
-    pub bytes: &'a [u8],
-}
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

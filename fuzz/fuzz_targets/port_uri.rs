@@ -31,7 +31,7 @@ enum Value<'a> {
     Text(&'a str),
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "role",
     "id",
     "mode",
@@ -45,11 +45,13 @@ const KEYS: [&str; 13] = [
     "netns",
     "silence",
     "handshake",
+    "line",
+    "layout",
 ];
 /// Keys that somebody writes a secret behind, rightly or not.
 const SECRET_KEYS: [&str; 5] = ["secret", "secert", "Secret", "", "id"];
 const SECRET: &str = "hush-hush-hush";
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 15] = [
     "master",
     "slave",
     "ethernet",
@@ -62,6 +64,9 @@ const WORDS: [&str; 12] = [
     "interrupt",
     "adaptive",
     "",
+    "128",
+    "packed",
+    "fixed",
 ];
 
 impl Input<'_> {
@@ -123,6 +128,8 @@ fn expected(text: &str) -> Option<Role> {
             "mode" => ["ethernet", "ip", "punt-inject"].contains(&value),
             "huge" => ["off", "prefer", "require"].contains(&value),
             "rx" => ["poll", "interrupt", "adaptive"].contains(&value),
+            "line" => ["64", "128"].contains(&value),
+            "layout" => ["packed", "fixed"].contains(&value),
             "netns" => !value.is_empty(),
             "secret" => !value.is_empty() && !seen.contains(&"secret-file"),
             "secret-file" => !value.is_empty() && !seen.contains(&"secret"),

@@ -21,6 +21,8 @@ Ports:
   huge=off|prefer|require (prefer)             rx=poll|interrupt|adaptive (poll)
   netns=PATH|NAME|PID: the socket's network namespace (that of the process)
   line=64|128: the cache lines that a slave's rings are laid out for (128 on aarch64, else 64)
+  layout=packed|fixed: packets that a slave sends lie one behind the other, or each in the
+  buffer of its slot (packed)
   silence=MS (10000)          handshake=MS (60000): how long a peer may be silent in the
   handshake, and how long all of it may take
 

@@ -118,6 +118,48 @@ impl FromStr for RxMode {
     }
 }
 
+/// Where a slave puts the packets that it sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PacketLayout {
+    /// One behind the other in the bytes of the ring's buffers, each in as many as it has.
+    #[default]
+    Packed,
+    /// Each in the buffer of its slot.
+    Fixed,
+}
+
+impl PacketLayout {
+    pub(crate) const ALL: [Self; 2] = [Self::Packed, Self::Fixed];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Packed => "packed",
+            Self::Fixed => "fixed",
+        }
+    }
+}
+
+impl fmt::Display for PacketLayout {
+    /// `packed` or `fixed`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text is not the name of a [`PacketLayout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown packet layout: use packed or fixed")]
+pub struct ParsePacketLayoutError;
+
+impl FromStr for PacketLayout {
+    type Err = ParsePacketLayoutError;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, ParsePacketLayoutError> {
+        Self::ALL.into_iter().find(|layout| layout.name() == text).ok_or(ParsePacketLayoutError)
+    }
+}
+
 /// Called with the events of an interface, on the thread that polls the control plane.
 pub(crate) type EventHandler = Arc<dyn Fn(&Event) + Send + Sync>;
 
@@ -188,6 +230,7 @@ pub(crate) struct Config {
     pub(crate) tx_queues: u16,
     pub(crate) log2_ring_size: u8,
     pub(crate) line: LineSize,
+    pub(crate) packet_layout: PacketLayout,
     pub(crate) buffer_size: u32,
     pub(crate) huge_pages: HugePages,
     pub(crate) packet_memory: PacketSource,
@@ -260,16 +303,22 @@ mod tests {
             assert_eq!(mode.to_string().parse(), Ok(mode));
             assert_eq!(RxMode::from_number(mode.number()), mode);
         }
+        for layout in PacketLayout::ALL {
+            assert_eq!(layout.to_string().parse(), Ok(layout));
+        }
     }
 
     proptest! {
         #[test]
-        fn nothing_else_is_read(text in "[a-zA-Z ]{0,10}|master|slave|poll|interrupt|adaptive") {
+        fn nothing_else_is_read(text in "[a-zA-Z ]{0,10}|master|slave|poll|interrupt|adaptive|packed|fixed") {
             if let Ok(role) = text.parse::<Role>() {
                 prop_assert_eq!(role.to_string(), text.as_str());
             }
             if let Ok(mode) = text.parse::<RxMode>() {
                 prop_assert_eq!(mode.to_string(), text.as_str());
+            }
+            if let Ok(layout) = text.parse::<PacketLayout>() {
+                prop_assert_eq!(layout.to_string(), text.as_str());
             }
         }
     }

@@ -63,7 +63,9 @@ mod stop;
 mod transfer;
 mod worker;
 
-pub use config::{MemoryRequest, ParseRoleError, ParseRxModeError, Role, RxMode};
+pub use config::{
+    MemoryRequest, PacketLayout, ParsePacketLayoutError, ParseRoleError, ParseRxModeError, Role, RxMode,
+};
 pub use control::{FdRegistry, Memif, Polled, Waker};
 pub use error::{Cause, Disconnect, Error, NotShared, PushError};
 pub use event::Event;

@@ -8,7 +8,7 @@ use memif_ring::fault::{DropReason, FaultKind};
 use memif_ring::layout::LineSize;
 use memif_ring::message::{Mode, Name};
 
-use crate::config::{Role, RxMode};
+use crate::config::{PacketLayout, Role, RxMode};
 use crate::error::Disconnect;
 use crate::packet_memory::{Mapped, PACKET_REGION};
 
@@ -163,6 +163,9 @@ pub struct QueueDetails {
     pub stats: QueueStats,
     /// How it learns of packets; meaningless for a transmit queue.
     pub rx_mode: RxMode,
+    /// Where a slave's transmit queue puts packets; `None` for all other queues, and without a link. A queue that is used in
+    /// place changes to [`PacketLayout::Fixed`] for the rest of its link.
+    pub packet_layout: Option<PacketLayout>,
     /// Its ring; `None` without a link, or if the link has fewer rings than the interface has queues.
     pub ring: Option<RingDetails>,
 }

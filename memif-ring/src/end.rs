@@ -19,19 +19,27 @@ pub trait Receiver {
     /// Copies packets into `sink`, as many as it accepts. Returns the number of descriptors consumed.
     ///
     /// # Errors
-    /// [`PeerFault::TailTooFar`], [`PeerFault::HeadTooFar`]: the peer moved its index back or too far. The link must end.
+    /// As [`Receiver::ready`].
+    #[inline(always)]
     fn receive<S: PacketSink>(
         &mut self,
         regions: &RegionMap,
         sink: &mut S,
         tally: &mut Tally,
-    ) -> Result<usize, PeerFault>;
+    ) -> Result<usize, PeerFault> {
+        self.ready(sink.room())?;
+        Ok(self.receive_known(regions, sink, tally))
+    }
+
+    /// As [`Receiver::receive`], of the packets that are known to be ready: see [`Receiver::ready`].
+    fn receive_known<S: PacketSink>(&mut self, regions: &RegionMap, sink: &mut S, tally: &mut Tally)
+    -> usize;
 
     /// Number of descriptors ready to be received. Loads the peer's index only if fewer than `wanted` are known to be
     /// ready.
     ///
     /// # Errors
-    /// As [`Receiver::receive`].
+    /// [`PeerFault::TailTooFar`], [`PeerFault::HeadTooFar`]: the peer moved its index back or too far. The link must end.
     fn ready(&mut self, wanted: usize) -> Result<u16, PeerFault>;
 
     /// Starts to fetch the first `count` descriptors from the next one on, as far as they are known to be ready: for callers

@@ -11,6 +11,7 @@ use crate::packing::Cursor;
 use crate::region::{Buffer, RegionMap};
 use crate::send::{At, Room, send_burst};
 use crate::shm::RingMemory;
+use crate::tuning::{FEW, PREFETCH_BYTES, PREFETCH_BYTES_FEW};
 
 /// Sends on S2M: fills `desc[head]`, then moves `head`.
 #[derive(Debug)]
@@ -79,6 +80,13 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
             return 0;
         }
         self.unused()
+    }
+
+    /// Whether packets are laid one behind the other: see [`HeadSender::new`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_packed(&self) -> bool {
+        matches!(self.layout, Layout::Packed(_))
     }
 
     #[inline(always)]
@@ -164,7 +172,7 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
     fn send_run<'p>(
         &mut self,
         regions: &RegionMap,
-        free: u16,
+        (free, count): (u16, usize),
         packets: impl Iterator<Item = &'p [u8]> + Clone,
         tally: &mut Tally,
     ) -> usize {
@@ -174,9 +182,11 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
         match &mut self.layout {
             Layout::Packed(cursor) => {
                 let mut at = At { index: self.head, place: *cursor };
-                let region = at.place.region();
+                let area = at.place.area();
+                let span = regions.lookup_or_empty(area.region(), area.start(), area.len());
                 let starts = self.buffers.places();
-                let mut slots = PackedSlots { ring, starts, region, capacity, regions };
+                let ahead = if count < FEW { PREFETCH_BYTES_FEW } else { PREFETCH_BYTES };
+                let mut slots = PackedSlots { ring, starts, area, span, capacity, ahead, regions };
                 let done = send_burst(&mut slots, &mut at, room, packets, tally);
                 *cursor = at.place;
                 self.publish(at.index);
@@ -230,7 +240,7 @@ impl<R: RingMemory, T: BufferTable> Sender for HeadSender<R, T> {
         let mut free = if looked { self.look_again()? } else { self.look(count)? };
         let (mut rest, mut done) = (packets.packets(), 0);
         loop {
-            let sent = self.send_run(regions, free, rest.clone(), tally);
+            let sent = self.send_run(regions, (free, count), rest.clone(), tally);
             done += sent;
             self.short = done < count;
             if !self.short || looked || self.is_fixed() {

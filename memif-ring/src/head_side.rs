@@ -81,14 +81,13 @@ impl<R: RingMemory, T: BufferTable> HeadReceiver<R, T> {
 
 impl<R: RingMemory, T: BufferTable> Receiver for HeadReceiver<R, T> {
     #[inline(always)]
-    fn receive<S: PacketSink>(
+    fn receive_known<S: PacketSink>(
         &mut self,
         regions: &RegionMap,
         sink: &mut S,
         tally: &mut Tally,
-    ) -> Result<usize, PeerFault> {
-        let wanted = sink.room();
-        let until = self.next.wrapping_add(self.ready(wanted)?);
+    ) -> usize {
+        let until = self.tail;
         let buffers = self.buffers.view(self.ring.mask());
         let resolve =
             |index, desc: &Desc| resolve_posted(buffers, regions, index, desc).map(SpanMut::into_span);
@@ -98,7 +97,7 @@ impl<R: RingMemory, T: BufferTable> Receiver for HeadReceiver<R, T> {
         let consumed = distance(next, self.next);
         self.next = next;
         self.repost(consumed == 0);
-        Ok(usize::from(consumed))
+        usize::from(consumed)
     }
 
     #[inline(always)]

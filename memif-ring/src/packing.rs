@@ -75,10 +75,10 @@ impl Cursor {
         Self { area, at: area.start, end: area.end(), front: area.start }
     }
 
-    /// Index of the region.
+    /// The bytes that packets lie in.
     #[inline(always)]
-    pub(crate) const fn region(&self) -> u16 {
-        self.area.region
+    pub(crate) const fn area(&self) -> Area {
+        self.area
     }
 
     /// The next `len` bytes that are free and follow one another, at most 65535. Returns their offset; `None` if there
@@ -95,12 +95,6 @@ impl Cursor {
         let at = self.at;
         self.at += bytes;
         Some(at)
-    }
-
-    /// Where packets begin that are `bytes` further on, if all that is free is in one piece: to fetch their lines.
-    #[inline(always)]
-    pub(crate) const fn ahead(&self, bytes: u32) -> u32 {
-        self.at.saturating_add(bytes)
     }
 
     /// Nothing is in flight: all bytes are free.

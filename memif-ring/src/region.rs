@@ -97,6 +97,13 @@ impl RegionMap {
         // SAFETY: offset + len <= the region's length, for which the caller of `push` vouched.
         Ok(unsafe { SpanMut::new(known.start.add(offset as usize), len as usize) })
     }
+
+    /// As [`RegionMap::lookup`]; no bytes where there are not all.
+    #[inline(always)]
+    pub(crate) fn lookup_or_empty(&self, region: u16, offset: u32, len: u32) -> SpanMut<'_> {
+        // SAFETY: no bytes.
+        self.lookup(region, offset, len).unwrap_or(unsafe { SpanMut::new(NonNull::dangling(), 0) })
+    }
 }
 
 #[cfg(test)]

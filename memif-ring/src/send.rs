@@ -9,7 +9,7 @@ use crate::cursor::distance;
 use crate::fault::DropReason;
 use crate::layout::{DescFlags, MAX_PACKET_SIZE, MAX_SEGMENTS};
 use crate::shm::SpanMut;
-use crate::tuning::{LOOK_FROM, SEND_STEP};
+use crate::tuning::SEND_STEP;
 
 /// Why a slot gives no bytes.
 pub(crate) enum NoBytes {
@@ -27,19 +27,31 @@ impl From<DropReason> for NoBytes {
 }
 
 /// The slots of a sender, in the memory of a link that lives for `'m`.
-pub(crate) trait SendSlots<'m> {
-    /// Where a packet goes is read from shared memory: see [`fill_steps`].
-    const LOOKS_AHEAD: bool;
+pub(crate) trait SendSlots<'m>: Sized {
     /// Where the next packet goes, if that does not depend on its slot alone.
     type Place: Copy;
+
+    /// The first pass of a burst: copies packets that fit into one buffer, up to the first that does not, or to the slot
+    /// `until`. Returns where the next packet goes, and that packet.
+    fn fill<'p>(
+        &mut self,
+        from: At<Self::Place>,
+        until: u16,
+        packets: &mut (impl Iterator<Item = &'p [u8]> + Clone),
+    ) -> (At<Self::Place>, Option<&'p [u8]>);
+
+    /// The second pass: writes the descriptor of the slot at `index`, whose packet of `length` bytes [`SendSlots::fill`]
+    /// has copied.
+    fn describe(&mut self, index: u16, length: usize);
+
     /// Bytes for `len` bytes of a packet in the slot at `index`: fewer than `len` if they do not fit into one buffer. Moves
     /// `place` behind them.
     fn bytes(&self, place: &mut Self::Place, index: u16, len: usize) -> Result<SpanMut<'m>, NoBytes>;
-    /// Starts to fetch the lines that a packet of `len` bytes some slots behind `index` will be written to.
-    fn fetch(&self, place: &Self::Place, index: u16, len: usize);
+
     /// Writes the descriptor of the slot at `index`: `length` bytes, which [`SendSlots::bytes`] gave for the same `place`,
     /// are filled. Moves `place` behind them.
     fn complete(&mut self, place: &mut Self::Place, index: u16, flags: DescFlags, length: usize);
+
     /// The bytes of the slot before `until` are unusable, and its packet is dropped: gives back the slots `from..until`.
     /// Returns the index of the next slot to use.
     fn give_up(&mut self, place: &mut Self::Place, from: u16, until: u16) -> u16;
@@ -68,6 +80,11 @@ enum Outcome {
 
 /// Copies packets into free slots from `at` on, and moves it. Returns how many of `packets` were sent or dropped. The rest
 /// did not fit.
+///
+/// Stores leave a processor in order, and a store to a shared line waits for the other core: the length of that queue
+/// bounds the packets in flight. Stores to one line that follow one another leave together. So the first pass stores packet
+/// bytes and nothing else, no counter and no spilled register; the descriptors follow in a pass of their own, four to a
+/// line. With all of it in one loop, and a private counter, small packets went at a third of the speed.
 #[inline(always)]
 pub(crate) fn send_burst<'m, 'p, O: SendSlots<'m>>(
     slots: &mut O,
@@ -79,14 +96,10 @@ pub(crate) fn send_burst<'m, 'p, O: SendSlots<'m>>(
     let mut done = 0;
     loop {
         let run = packets.clone();
-        let first = packets.clone().next().map_or(0, <[u8]>::len);
-        let (next, other) = if O::LOOKS_AHEAD && first >= LOOK_FROM {
-            fill_steps(slots, *at, room.until, &mut packets)
-        } else {
-            fill_run(slots, *at, room.until, &mut packets)
-        };
-        let sent = distance(next, at.index);
-        let bytes = complete_run(slots, at, next, run);
+        let (next, other) = slots.fill(*at, room.until, &mut packets);
+        let sent = distance(next.index, at.index);
+        let bytes = describe_run(slots, at.index, next.index, run);
+        *at = next;
         tally.count_run(sent, bytes);
         done += usize::from(sent);
         let Some(packet) = other else { break };
@@ -100,28 +113,41 @@ pub(crate) fn send_burst<'m, 'p, O: SendSlots<'m>>(
     done
 }
 
-/// The hot loop of senders: copies packets that fit into one buffer, up to the first that does not. Returns the index
-/// of the next slot, and that packet.
-///
-/// Stores leave a processor in order, and a store to a shared line waits for the other core: the length of that queue
-/// bounds the packets in flight. Stores to one line that follow one another leave together. So this loop stores packet
-/// bytes and nothing else, no counter and no spilled register; the descriptors follow in a loop of their own, four to a
-/// line. With all of it in one loop, and a private counter, small packets went at a third of the speed.
+/// Writes the descriptors of the packets that [`SendSlots::fill`] copied, from `index` to `until`. Returns their bytes.
 #[inline(always)]
-fn fill_run<'m, 'p, O: SendSlots<'m>>(
-    slots: &O,
-    from: At<O::Place>,
+fn describe_run<'m, 'p, O: SendSlots<'m>>(
+    slots: &mut O,
+    mut index: u16,
+    until: u16,
+    mut packets: impl Iterator<Item = &'p [u8]>,
+) -> u64 {
+    let mut bytes = 0;
+    while index != until {
+        let length = packets.next().map_or(0, <[u8]>::len);
+        slots.describe(index, length);
+        bytes += length as u64;
+        index = index.wrapping_add(1);
+    }
+    bytes
+}
+
+/// [`SendSlots::fill`] for slots of which each has its buffer: `bytes` finds it, and `fetch` asks for the lines that a packet
+/// some slots behind will be written to.
+#[inline(always)]
+pub(crate) fn fill_run<'m, 'p>(
+    mut index: u16,
     until: u16,
     packets: &mut impl Iterator<Item = &'p [u8]>,
+    bytes: impl Fn(u16) -> Result<SpanMut<'m>, DropReason>,
+    fetch: impl Fn(u16, usize),
 ) -> (u16, Option<&'p [u8]>) {
-    let At { mut index, mut place } = from;
     for packet in packets {
         if index == until {
             return (index, Some(packet));
         }
-        slots.fetch(&place, index, packet.len());
-        match slots.bytes(&mut place, index, packet.len()) {
-            Ok(mut span) if !packet.is_empty() && packet.len() <= span.len().min(MAX_PACKET_SIZE) => {
+        fetch(index, packet.len());
+        match bytes(index) {
+            Ok(mut span) if fits(packet, &span) => {
                 span.copy_from(packet);
             }
             _ => return (index, Some(packet)),
@@ -132,22 +158,21 @@ fn fill_run<'m, 'p, O: SendSlots<'m>>(
 }
 
 /// As [`fill_run`], a few packets at a time: their slots are looked at and the lines of their bytes asked for, then the bytes
-/// are copied. [`fill_run`] would have to look at a slot twice to ask for its lines early.
+/// are copied. For slots whose buffers are found in shared memory: [`fill_run`] would have to look at each twice.
 #[inline(always)]
-fn fill_steps<'m, 'p, O: SendSlots<'m>>(
-    slots: &O,
-    from: At<O::Place>,
+pub(crate) fn fill_steps<'m, 'p>(
+    mut index: u16,
     until: u16,
     packets: &mut (impl Iterator<Item = &'p [u8]> + Clone),
+    bytes: impl Fn(u16) -> Result<SpanMut<'m>, DropReason>,
 ) -> (u16, Option<&'p [u8]>) {
-    let mut at = from;
     loop {
-        let mut spans = look_ahead(slots, &mut at, until, packets.clone());
+        let mut spans = look_ahead(&mut index, until, packets.clone(), &bytes);
         for (span, packet) in spans.iter_mut().zip(&mut *packets) {
             span.copy_from(packet);
         }
         if !spans.is_full() {
-            return (at.index, packets.next());
+            return (index, packets.next());
         }
     }
 }
@@ -155,50 +180,36 @@ fn fill_steps<'m, 'p, O: SendSlots<'m>>(
 /// The bytes of the next slots, whose lines are asked for: at most a step of them, up to the first whose packet does not
 /// fit.
 #[inline(always)]
-fn look_ahead<'m, 'p, O: SendSlots<'m>>(
-    slots: &O,
-    at: &mut At<O::Place>,
+fn look_ahead<'m, 'p>(
+    index: &mut u16,
     until: u16,
     packets: impl Iterator<Item = &'p [u8]>,
+    bytes: &impl Fn(u16) -> Result<SpanMut<'m>, DropReason>,
 ) -> Vec<SpanMut<'m>, SEND_STEP> {
     let mut spans = Vec::new();
     for packet in packets.take(SEND_STEP) {
-        if at.index == until {
+        if *index == until {
             break;
         }
-        match slots.bytes(&mut at.place, at.index, packet.len()) {
-            Ok(span) if !packet.is_empty() && packet.len() <= span.len().min(MAX_PACKET_SIZE) => {
+        match bytes(*index) {
+            Ok(span) if fits(packet, &span) => {
                 span.prefetch_to_write(packet.len());
                 let _ = spans.push(span); // is not full
             }
             _ => break,
         }
-        at.index = at.index.wrapping_add(1);
+        *index = index.wrapping_add(1);
     }
     spans
 }
 
-/// Writes the descriptors of the packets that [`fill_run`] copied, from `at` to `until`. Returns their bytes.
+/// Whether a packet is one of a valid length that goes into one buffer.
 #[inline(always)]
-fn complete_run<'m, 'p, O: SendSlots<'m>>(
-    slots: &mut O,
-    at: &mut At<O::Place>,
-    until: u16,
-    mut packets: impl Iterator<Item = &'p [u8]>,
-) -> u64 {
-    let At { mut index, mut place } = *at;
-    let mut bytes = 0;
-    while index != until {
-        let length = packets.next().map_or(0, <[u8]>::len);
-        slots.complete(&mut place, index, DescFlags::empty(), length);
-        bytes += length as u64;
-        index = index.wrapping_add(1);
-    }
-    *at = At { index, place };
-    bytes
+fn fits(packet: &[u8], buffer: &SpanMut<'_>) -> bool {
+    !packet.is_empty() && packet.len() <= buffer.len().min(MAX_PACKET_SIZE)
 }
 
-/// One packet at which [`fill_run`] ended: of no valid length, of several buffers, or without room.
+/// One packet at which [`SendSlots::fill`] ended: of no valid length, of several buffers, or without room.
 #[inline(never)]
 fn send_other<'m, O: SendSlots<'m>>(
     slots: &mut O,

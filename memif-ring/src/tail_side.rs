@@ -9,8 +9,9 @@ use crate::end::{Receiver, Sender};
 use crate::fault::{DropReason, PeerFault};
 use crate::layout::{DESCS_A_LINE, Desc, DescFlags};
 use crate::region::{Buffer, RegionMap};
-use crate::send::{At, NoBytes, Room, SendSlots, return_empty, send_burst};
+use crate::send::{At, NoBytes, Room, SendSlots, fill_run, fill_steps, return_empty, send_burst};
 use crate::shm::{RingMemory, SpanMut};
+use crate::tuning::LOOK_FROM;
 
 /// What both directions share: the master's index, and the check of the slave's.
 #[derive(Debug)]
@@ -168,21 +169,21 @@ impl<R: RingMemory> TailReceiver<R> {
 
 impl<R: RingMemory> Receiver for TailReceiver<R> {
     #[inline(always)]
-    fn receive<S: PacketSink>(
+    fn receive_known<S: PacketSink>(
         &mut self,
         regions: &RegionMap,
         sink: &mut S,
         tally: &mut Tally,
-    ) -> Result<usize, PeerFault> {
+    ) -> usize {
         let side = &mut self.side;
-        let until = side.next.wrapping_add(side.ready(sink.room())?);
+        let until = side.head;
         let resolve =
             |_, desc: &Desc| regions.lookup(desc.region, desc.offset, desc.length).map(SpanMut::into_span);
         let next = receive_burst(&side.ring, side.next, until, resolve, clear_next, sink, tally);
         let consumed = distance(next, side.next);
         side.next = next;
         self.return_batch(consumed == 0);
-        Ok(usize::from(consumed))
+        usize::from(consumed)
     }
 
     #[inline(always)]
@@ -288,20 +289,43 @@ struct PostedSlots<'a, R> {
     regions: &'a RegionMap,
 }
 
-impl<'a, R: RingMemory> SendSlots<'a> for PostedSlots<'a, R> {
-    const LOOKS_AHEAD: bool = true;
-
+impl<'a, R: RingMemory> PostedSlots<'a, R> {
     /// A slot's buffer is where the slave posted it.
+    #[inline(always)]
+    fn buffer(&self, index: u16) -> Result<SpanMut<'a>, DropReason> {
+        let desc = self.ring.desc(index);
+        self.regions.lookup(desc.region, desc.offset, desc.length)
+    }
+}
+
+impl<'a, R: RingMemory> SendSlots<'a> for PostedSlots<'a, R> {
     type Place = ();
 
     #[inline(always)]
-    fn bytes(&self, (): &mut (), index: u16, _len: usize) -> Result<SpanMut<'a>, NoBytes> {
-        let desc = self.ring.desc(index);
-        Ok(self.regions.lookup(desc.region, desc.offset, desc.length)?)
+    fn fill<'p>(
+        &mut self,
+        from: At<()>,
+        until: u16,
+        packets: &mut (impl Iterator<Item = &'p [u8]> + Clone),
+    ) -> (At<()>, Option<&'p [u8]>) {
+        let is_long = packets.clone().next().is_some_and(|packet| packet.len() >= LOOK_FROM);
+        let (index, other) = if is_long {
+            fill_steps(from.index, until, packets, |index| self.buffer(index))
+        } else {
+            fill_run(from.index, until, packets, |index| self.buffer(index), |_, _| ())
+        };
+        (At { index, place: () }, other)
     }
 
     #[inline(always)]
-    fn fetch(&self, (): &(), _index: u16, _len: usize) {}
+    fn describe(&mut self, index: u16, length: usize) {
+        self.complete(&mut (), index, DescFlags::empty(), length);
+    }
+
+    #[inline(always)]
+    fn bytes(&self, (): &mut (), index: u16, _len: usize) -> Result<SpanMut<'a>, NoBytes> {
+        Ok(self.buffer(index)?)
+    }
 
     fn give_up(&mut self, place: &mut (), from: u16, until: u16) -> u16 {
         return_empty(self, place, from, until)

@@ -1,7 +1,8 @@
 //! Numbers that were found by measurement, each with what it stands on.
 //!
 //! Mpps of `memif-bench line`, bursts of 64 in a ring of 1024, copies at both ends, medians of 3 to 5, on a quiet Intel Xeon
-//! (family 6, model 207, AVX-512, two cores, 291 ns for a line there and back).
+//! (family 6, model 207, AVX-512, two cores, 291 ns for a line there and back). Tables of Zen 5 are of an AMD EPYC (family 26,
+//! model 2) whose two cores were *near* each other, on one core complex (120 ns), or *far* apart (540 to 660 ns).
 
 /// Packets that a receiver looks at before it copies any: their descriptors are read and checked, and their bytes asked
 /// for.
@@ -62,7 +63,7 @@ pub const FETCH_BURSTS: usize = 2;
 pub(crate) const PACKET_ALIGN: u32 = 64;
 
 /// How many bytes ahead of a packet its sender asks for the lines of those to come, where packets lie one behind the
-/// other.
+/// other: here in bursts of fewer than [`FEW`] packets, [`PREFETCH_BYTES`] in others.
 ///
 /// | bytes ahead | 64 B | 256 B | 1514 B |
 /// | --- | --- | --- | --- |
@@ -72,21 +73,43 @@ pub(crate) const PACKET_ALIGN: u32 = 64;
 ///
 /// The first two rows are of a sender that starts over at the front as soon as it can, the third of one that starts
 /// over after 1 MB: see [`START_OVER`].
-pub(crate) const PREFETCH_BYTES: u32 = 512;
+pub(crate) const PREFETCH_BYTES_FEW: usize = 512;
+
+/// Zen 5, near | far, medians of 1 to 3:
+///
+/// | bytes ahead | 64 B, bursts of 8 | 64 B | 256 B | 1514 B |
+/// | --- | --- | --- | --- | --- |
+/// | 512 | 90 \| 27 | 171 \| 48 | 98 \| 23 | 27.5 \| 5.1 |
+/// | 1024 | 90 \| 22 | 171 \| – | 97 \| – | 27.7 \| – |
+/// | **1536** | 87 \| 20 | 174 \| 48 | 114 \| 24 | 28.6 \| 6.0 |
+/// | 4096 | 86 \| – | 171 \| – | 114 \| – | 28.5 \| – |
+pub(crate) const PREFETCH_BYTES: usize = 1536;
+
+/// Packets from which on a burst is not one of few.
+pub(crate) const FEW: usize = 24;
 
 /// How many packets ahead a sender asks for the lines of a buffer, where each slot has its own: 256 B went at 34 instead
 /// of 25 Mpps, 1514 B at 8.6 instead of 7.3.
 pub(crate) const PREFETCH_PACKETS: u16 = 4;
 
-/// A sender starts over at the front of its bytes after so many, when they are free. Lines that the receiver has just read
-/// are slow to get back, those that have left its caches are faster; and so much fits into the second-level caches.
+/// A sender starts over at the front of its bytes after so many, when they are free: rings with more memory than that do not
+/// touch all of it, which would not fit into second-level caches.
 ///
 /// | bytes | 64 B | 256 B | 1514 B |
 /// | --- | --- | --- | --- |
 /// | 0 | 71 | 50 | 10.5 |
 /// | 64 KiB | 71 | 37 | 9.8 |
 /// | 256 KiB | 87 | 47 | 9.4 |
-/// | **512 KiB** | 88 | 47 | 10.3 |
+/// | 512 KiB | 88 | 47 | 10.3 |
 /// | 1 MB | 80 | 48 | 10.4 |
-/// | never | 83 | 52 | 10.6 |
-pub(crate) const START_OVER: u32 = 512 << 10;
+/// | never: 2.2 MB | 83 | 52 | 10.6 |
+///
+/// Zen 5, near, medians of 1 to 3, with [`PREFETCH_BYTES`] ahead:
+///
+/// | bytes | 64 B | 256 B | 1514 B, bursts of 8 / 64 |
+/// | --- | --- | --- | --- |
+/// | 0 | 168 | 107 | 26 / 27 |
+/// | 128 KiB | 164 | 97 | 26 / 27 |
+/// | 512 KiB | 174 | 114 | 28 / 29 |
+/// | **never** | 168 | 118 | 38 / 33 |
+pub(crate) const START_OVER: u32 = 2 << 20;

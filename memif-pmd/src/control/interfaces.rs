@@ -176,12 +176,15 @@ impl Plane {
             index: mailbox.index(),
             stats: mailbox.counters.read(),
             rx_mode: mailbox.mode(),
+            packet_layout: None,
             ring: ring(rx_direction(config.role), mailbox.index()),
         });
+        let layout = |direction, index| link.as_ref()?.ring(direction, index)?.packet_layout();
         let tx = queues.tx().iter().map(|mailbox| QueueDetails {
             index: mailbox.index(),
             stats: mailbox.counters.read(),
             rx_mode: mailbox.mode(),
+            packet_layout: layout(tx_direction(config.role), mailbox.index()),
             ring: ring(tx_direction(config.role), mailbox.index()),
         });
         Ok(Details {

@@ -14,7 +14,8 @@ use memif_ring::message::{Mode, Name, Secret, TextError};
 
 use super::Interface;
 use crate::config::{
-    Allowed, Config, EventHandler, Interrupts, MemoryRequest, PacketSource, Role, RxMode, Timeouts,
+    Allowed, Config, EventHandler, Interrupts, MemoryRequest, PacketLayout, PacketSource, Role, RxMode,
+    Timeouts,
 };
 use crate::control::Memif;
 use crate::error::Error;
@@ -60,6 +61,7 @@ pub struct InterfaceBuilder<'m> {
     tx_queues: u16,
     ring_size: u32,
     line_size: LineSize,
+    packet_layout: PacketLayout,
     buffer_size: u32,
     huge_pages: HugePages,
     packet_memory: PacketSource,
@@ -90,6 +92,7 @@ impl<'m> InterfaceBuilder<'m> {
             tx_queues: 1,
             ring_size: 1024,
             line_size: LineSize::NATIVE,
+            packet_layout: PacketLayout::Packed,
             buffer_size: 2048,
             huge_pages: HugePages::Prefer,
             packet_memory: PacketSource::Link,
@@ -203,6 +206,14 @@ impl<'m> InterfaceBuilder<'m> {
     /// the one that they were built with. Ignored by a master.
     pub fn line_size(mut self, line: LineSize) -> Self {
         self.line_size = line;
+        self
+    }
+
+    /// Where a slave puts the packets that it sends: by default one behind the other, which is faster with every peer known.
+    /// Queues that are used in place, and slaves with packet memory, have [`PacketLayout::Fixed`] in any case;
+    /// [`QueueDetails::packet_layout`](crate::QueueDetails::packet_layout) says which is in force. Ignored by a master.
+    pub fn packet_layout(mut self, layout: PacketLayout) -> Self {
+        self.packet_layout = layout;
         self
     }
 
@@ -397,6 +408,7 @@ impl<'m> InterfaceBuilder<'m> {
             #[expect(clippy::cast_possible_truncation, reason = "below 32")]
             log2_ring_size: self.ring_size.ilog2() as u8,
             line: self.line_size,
+            packet_layout: self.packet_layout,
             buffer_size: self.buffer_size,
             huge_pages: self.huge_pages,
             packet_memory: self.packet_memory,

@@ -10,7 +10,7 @@ use memif_ring::layout::LineSize;
 use memif_ring::message::Mode;
 
 use super::builder::{DEFAULT_SOCKET, InterfaceBuilder};
-use crate::config::{Role, RxMode};
+use crate::config::{PacketLayout, Role, RxMode};
 use crate::control::Memif;
 use crate::error::Error;
 
@@ -26,6 +26,7 @@ use crate::error::Error;
 /// | `queues` | queues each way, 1 to 256 | 1 |
 /// | `ring` | descriptors of a ring, 2 to 16384 | 1024 |
 /// | `line` | cache lines that a slave lays its rings out for, 64 or 128 bytes; a master finds out | 128 on aarch64, else 64 |
+/// | `layout` | where a slave puts packets that it sends: `packed`, one behind the other, or `fixed`, each in the buffer of its slot | `packed` |
 /// | `buffer` | bytes of a buffer, 64 to 65535 | 2048 |
 /// | `huge` | `off`, `prefer` or `require` | `prefer` |
 /// | `rx` | `poll`, `interrupt` or `adaptive` | `poll` |
@@ -59,6 +60,7 @@ pub struct Port {
     queues: u16,
     ring: u32,
     line: LineSize,
+    layout: PacketLayout,
     buffer: u32,
     huge: HugePages,
     rx: RxMode,
@@ -74,7 +76,7 @@ enum PortSecret {
     File(PathBuf),
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "role",
     "id",
     "mode",
@@ -83,6 +85,7 @@ const KEYS: [&str; 14] = [
     "queues",
     "ring",
     "line",
+    "layout",
     "buffer",
     "huge",
     "rx",
@@ -103,6 +106,7 @@ impl Port {
             queues: 1,
             ring: 1024,
             line: LineSize::NATIVE,
+            layout: PacketLayout::Packed,
             buffer: 2048,
             huge: HugePages::Prefer,
             rx: RxMode::Polling,
@@ -121,6 +125,7 @@ impl Port {
             .queues(self.queues)
             .ring_size(self.ring)
             .line_size(self.line)
+            .packet_layout(self.layout)
             .buffer_size(self.buffer)
             .huge_pages(self.huge)
             .rx_mode(self.rx)
@@ -193,6 +198,7 @@ impl Port {
             "queues" => self.queues = number(key, value, u16::MAX.into())?,
             "ring" => self.ring = number(key, value, u32::MAX)?,
             "line" => self.line = value.parse().map_err(text)?,
+            "layout" => self.layout = value.parse().map_err(text)?,
             "buffer" => self.buffer = number(key, value, u32::MAX)?,
             "huge" => self.huge = value.parse().map_err(text)?,
             "rx" => self.rx = value.parse().map_err(text)?,
@@ -267,7 +273,7 @@ fn key_and_value(number: usize, part: &str) -> Result<(&str, &str), String> {
 impl fmt::Display for Port {
     /// The text with every key but `secret`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { socket, role, id, mode, secret, queues, ring, line, buffer, huge, rx, .. } = self;
+        let Self { socket, role, id, mode, secret, queues, ring, line, layout, buffer, huge, rx, .. } = self;
         let (silence, handshake) = (self.silence_ms, self.handshake_ms);
         write!(f, "{socket},role={role},id={id},mode={mode},")?;
         if let Some(namespace) = &self.netns {
@@ -276,8 +282,8 @@ impl fmt::Display for Port {
         if let PortSecret::File(path) = secret {
             write!(f, "secret-file={},", path.display())?;
         }
-        write!(f, "queues={queues},ring={ring},line={line},buffer={buffer},huge={huge},rx={rx},")?;
-        write!(f, "silence={silence},handshake={handshake}")
+        write!(f, "queues={queues},ring={ring},line={line},layout={layout},buffer={buffer},huge={huge},")?;
+        write!(f, "rx={rx},silence={silence},handshake={handshake}")
     }
 }
 
@@ -298,8 +304,8 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "/run/x.sock,role=master,id=7,mode=ip,secret=psst,queues=3,ring=256,line=128,buffer=4096,huge=off,rx=adaptive,\
-                    silence=700,handshake=9000,netns=/run/netns/a";
+        let text = "/run/x.sock,role=master,id=7,mode=ip,secret=psst,queues=3,ring=256,line=128,layout=fixed,buffer=4096,\
+                    huge=off,rx=adaptive,silence=700,handshake=9000,netns=/run/netns/a";
         let port: Port = text.parse().unwrap();
         let expected = Port {
             socket: "/run/x.sock".into(),
@@ -311,6 +317,7 @@ mod tests {
             queues: 3,
             ring: 256,
             line: LineSize::Bytes128,
+            layout: PacketLayout::Fixed,
             buffer: 4096,
             huge: HugePages::Off,
             rx: RxMode::Adaptive,
@@ -345,6 +352,7 @@ mod tests {
             ("x,", "key=value"),
             ("x,id=1,id=2", "id is given twice"),
             ("x,line=96", "use 64 or 128"),
+            ("x,layout=dense", "use packed or fixed"),
             ("x,huge=maybe", "off, prefer or require"),
             ("x,netns=", "netns is empty"),
             ("x,secret=", "secret is empty"),
@@ -385,13 +393,14 @@ mod tests {
         let role = prop::sample::select(vec![Role::Master, Role::Slave]);
         let mode = prop::sample::select(&Mode::ALL[..]);
         let line = prop::sample::select(&LineSize::ALL[..]);
+        let layout = prop::sample::select(&PacketLayout::ALL[..]);
         let huge = prop::sample::select(&HugePages::ALL[..]);
         let rx = prop::sample::select(vec![RxMode::Polling, RxMode::Interrupt, RxMode::Adaptive]);
         let secret = prop::option::of((any::<bool>(), "[^,]{1,24}"));
         let numbers = (any::<u32>(), any::<u16>(), any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
         let netns = prop::option::of("[^,]{1,24}");
-        ("[^,=]{1,100}", netns, role, mode, secret, (line, huge), rx, numbers).prop_map(
-            |(socket, netns, role, mode, secret, (line, huge), rx, numbers)| {
+        ("[^,=]{1,100}", netns, role, mode, secret, (line, layout, huge), rx, numbers).prop_map(
+            |(socket, netns, role, mode, secret, (line, layout, huge), rx, numbers)| {
                 let (id, queues, ring, buffer, silence_ms, handshake_ms) = numbers;
                 Port {
                     socket,
@@ -407,6 +416,7 @@ mod tests {
                     queues,
                     ring,
                     line,
+                    layout,
                     buffer,
                     huge,
                     rx,

@@ -115,22 +115,22 @@ impl Offer {
                 buffer_size: ring.desc(0).length,
                 ring: ring.observer(),
                 event,
+                packed: None,
             });
         }
         let link = Link::new(owner, regions, looks, line, Memory::Peer(mapped));
         let (mut rx, mut tx) = (Vec::new(), Vec::new());
         for (ring, (direction, event)) in rings.into_iter().zip(events) {
-            let link = Arc::clone(&link);
             match direction {
                 Direction::S2M => {
                     let mut end = TailReceiver::new(ring);
                     if config.explicit_posting {
                         end = end.with_explicit_return();
                     }
-                    rx.push(QueueLink { end: End::Master(end), link, event });
+                    rx.push(QueueLink::new(End::Master(end), &link, event));
                 }
                 Direction::M2S => {
-                    tx.push(QueueLink { end: End::Master(TailSender::new(ring)), link, event });
+                    tx.push(QueueLink::new(End::Master(TailSender::new(ring)), &link, event));
                 }
             }
         }

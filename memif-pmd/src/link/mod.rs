@@ -8,6 +8,7 @@ pub(crate) mod slave;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use memif_os::event::EventFd;
 use memif_os::region_file::{PeerRegion, RegionFile};
@@ -20,7 +21,7 @@ use memif_ring::shm::{Ring, RingObserver};
 use memif_ring::tail_side::{TailReceiver, TailSender};
 
 use crate::background::Owner;
-use crate::config::Role;
+use crate::config::{PacketLayout, Role};
 use crate::packet_memory::{BufferTable, Mapped, PACKET_REGION, is_sealed};
 use crate::reaper::Reaped;
 use crate::stats::{RegionDetails, RingDetails};
@@ -45,10 +46,32 @@ pub(crate) struct QueueLink<E> {
     pub(crate) end: E,
     pub(crate) link: Arc<Link>,
     pub(crate) event: Arc<EventFd>,
+    /// Of a sender that began by laying packets one behind the other: see [`LinkRing`].
+    packed: Option<Arc<AtomicBool>>,
 }
 
 pub(crate) type RxLink = QueueLink<RxEnd>;
 pub(crate) type TxLink = QueueLink<TxEnd>;
+
+impl<E> QueueLink<E> {
+    fn new(end: E, link: &Arc<Link>, event: Arc<EventFd>) -> Self {
+        Self { end, link: Arc::clone(link), event, packed: None }
+    }
+}
+
+impl TxLink {
+    /// For all who use the queue in place, as that can change the layout: says so to the link's details. Relaxed, as nothing
+    /// else depends on it.
+    #[inline(always)]
+    pub(crate) fn show_layout(&self) {
+        if let (End::Slave(end), Some(packed)) = (&self.end, &self.packed)
+            && !end.is_packed()
+            && packed.load(Ordering::Relaxed)
+        {
+            packed.store(false, Ordering::Relaxed);
+        }
+    }
+}
 
 /// A link that is ready: the ends of its rings by queue, to be handed to the data threads.
 #[derive(Debug)]
@@ -73,6 +96,8 @@ pub(crate) struct LinkRing {
     buffer_size: u32,
     ring: RingObserver,
     pub(crate) event: Arc<EventFd>,
+    /// Whether packets are laid one behind the other. Only of a ring on which a slave sends; written by the sender.
+    packed: Option<Arc<AtomicBool>>,
 }
 
 impl LinkRing {
@@ -85,6 +110,12 @@ impl LinkRing {
             region: self.region,
             buffer_size: self.buffer_size,
         }
+    }
+
+    /// Where packets are put, if it is this side that does so and a slave.
+    pub(crate) fn packet_layout(&self) -> Option<PacketLayout> {
+        let packed = self.packed.as_ref()?.load(Ordering::Relaxed);
+        Some(if packed { PacketLayout::Packed } else { PacketLayout::Fixed })
     }
 
     pub(crate) fn mask_interrupts(&self, masked: bool) {

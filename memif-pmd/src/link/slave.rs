@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use memif_os::event::EventFd;
 use memif_os::region_file::RegionFile;
@@ -20,7 +21,7 @@ use memif_ring::shm::{Ring, RingMemory};
 
 use super::{Attached, End, Link, LinkRing, Memory, QueueLink};
 use crate::background::Owner;
-use crate::config::{Config, PacketSource, Role};
+use crate::config::{Config, PacketLayout, PacketSource, Role};
 use crate::error::{Disconnect, Error};
 use crate::packet_memory::{BufferTable, PACKET_REGION, PacketMemory, buffer_stride};
 use crate::reaper::Reaped;
@@ -67,6 +68,8 @@ struct OwnRing {
     ring: Ring,
     event: Arc<EventFd>,
     places: BufferTable,
+    /// Packets that are sent are laid one behind the other.
+    packed: Arc<AtomicBool>,
 }
 
 /// What an allocation depends on besides what was agreed with the peer.
@@ -167,6 +170,7 @@ impl SlaveMemory {
                 buffer_size: self.capacity,
                 ring: own.ring.observer(),
                 event: Arc::clone(&own.event),
+                packed: (direction == Direction::S2M).then(|| Arc::clone(&own.packed)),
             });
             looks.collect()
         };
@@ -184,7 +188,7 @@ impl SlaveMemory {
                 end = end.with_explicit_posting();
             }
             end.flush();
-            QueueLink { end: End::Slave(end), link: Arc::clone(&link), event: own.event }
+            QueueLink::new(End::Slave(end), &link, own.event)
         });
         let rx = rx.collect();
         let tx = self.s2m.into_iter().map(|own| {
@@ -195,7 +199,7 @@ impl SlaveMemory {
                 None => unsafe { Buffers::new(own.places, self.capacity) },
             };
             let end = End::Slave(HeadSender::new(own.ring, buffers));
-            QueueLink { end, link: Arc::clone(&link), event: own.event }
+            QueueLink { packed: Some(own.packed), ..QueueLink::new(end, &link, own.event) }
         });
         let tx = tx.collect();
         Ok(Attached { link, rx, tx })
@@ -231,9 +235,13 @@ fn own_places(config: &Config, agreed: &Negotiated, rings: usize) -> Result<(u64
     let first = u32::try_from(first).map_err(|_| too_much())?;
     let stride = buffer_stride(capacity);
     // every place is below `bytes`
-    let places = (0..)
-        .take(rings)
-        .map(|ring: u32| BufferTable::of_link(first + ring * (stride << log2_size), stride, 1 << log2_size));
+    let places = (0..).take(rings).map(|ring: u32| {
+        let table = BufferTable::of_link(first + ring * (stride << log2_size), stride, 1 << log2_size);
+        match config.packet_layout {
+            PacketLayout::Packed => table,
+            PacketLayout::Fixed => table.without_area(),
+        }
+    });
     Ok((bytes, places.collect()))
 }
 
@@ -244,7 +252,7 @@ fn make_rings(
     capacity: u32,
     places: &mut impl Iterator<Item = BufferTable>,
 ) -> Result<Vec<OwnRing>, Error> {
-    let make = |(index, places)| {
+    let make = |(index, places): (u16, BufferTable)| {
         let too_much = || Error::TooMuchMemory { bytes: agreed.rings_size() };
         let offset = agreed.ring_offset(direction, index).ok_or_else(too_much)? as usize;
         // SAFETY: the region begins with `agreed.rings_size()` bytes of rings, within which the offset lies with
@@ -257,7 +265,8 @@ fn make_rings(
             Desc { flags: DescFlags::empty(), region: 0, length: capacity, offset: 0, metadata: 0 },
         );
         let event = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
-        Ok(OwnRing { ring, event, places })
+        let packed = Arc::new(AtomicBool::new(places.area().is_some()));
+        Ok(OwnRing { ring, event, places, packed })
     };
     (0..count).zip(places).map(make).collect()
 }

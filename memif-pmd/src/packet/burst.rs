@@ -259,13 +259,13 @@ impl Burst {
     #[inline(always)]
     pub(super) fn all(&self) -> Packets<'_> {
         let entries = self.entries.get(..self.fill.packets).unwrap_or_default();
-        Packets { memory: &self.memory, entries: entries.iter() }
+        Packets { memory: &self.memory[..], entries: entries.iter() }
     }
 
     /// The packets in order.
     #[inline(always)]
     pub fn iter(&self) -> Packets<'_> {
-        Packets { memory: &self.memory, entries: self.shown().iter() }
+        Packets { memory: &self.memory[..], entries: self.shown().iter() }
     }
 
     /// The packets in order, to be changed in place.

@@ -2,8 +2,6 @@
 
 use std::{mem, slice};
 
-use memif_os::page_pool::Block;
-
 /// Where one packet lies in the memory of its burst.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Entry {
@@ -33,7 +31,8 @@ impl Entry {
 #[derive(Clone, Debug)]
 #[must_use = "iterators are lazy"]
 pub struct Packets<'a> {
-    pub(super) memory: &'a Block,
+    // a slice: a block's fields would be loaded anew for each packet
+    pub(super) memory: &'a [u8],
     pub(super) entries: slice::Iter<'a, Entry>,
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct BufferTable {
     buffers: Box<[BufferAddr]>,
     /// The packet memory that the buffers belong to; `None` if they are in the link's own region.
     memory: Option<PacketMemory>,
-    /// The bytes of all buffers, if they are in the link's own region.
+    /// The bytes of all buffers, if they are in the link's own region and packets may lie anywhere in them.
     area: Option<Area>,
 }
 
@@ -61,7 +61,13 @@ impl BufferTable {
         Self { buffers, memory: None, area }
     }
 
-    /// The bytes of all buffers, which are this table's alone; `None` for buffers of packet memory.
+    /// The same buffers, each for one packet at a time.
+    pub(crate) fn without_area(mut self) -> Self {
+        self.area = None;
+        self
+    }
+
+    /// The bytes of all buffers, if they are this table's alone and packets may lie anywhere in them.
     pub(crate) const fn area(&self) -> Option<Area> {
         self.area
     }

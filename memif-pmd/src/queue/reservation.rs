@@ -90,6 +90,7 @@ impl<'q> Reservation<'q> {
         if let Some(Parts { link, tally, counters }) = handle.parts() {
             let dropped = tally.dropped();
             let found = by_role!(&mut link.end, |end| find(end, &link.link.regions, max, buffers, tally));
+            link.show_layout();
             if tally.dropped() != dropped {
                 counters.show(tally);
             }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use memif_os::event::EventFd;
 use memif_ring::burst::Tally;
 use memif_ring::end::Receiver;
-use memif_ring::fault::PeerFault;
 use memif_ring::isa::Work;
 use memif_ring::region::RegionMap;
 use memif_ring::shm::wake_fence;
@@ -71,11 +70,11 @@ struct ReceiveBurst<'a, E> {
 }
 
 impl<E: Receiver> Work for ReceiveBurst<'_, E> {
-    type Output = Result<usize, PeerFault>;
+    type Output = usize;
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
-        self.end.receive(self.regions, self.burst, self.tally)
+    fn run(self) -> usize {
+        self.end.receive_known(self.regions, self.burst, self.tally)
     }
 }
 
@@ -94,33 +93,33 @@ impl RxQueue {
         burst.set_aside();
         let Some(link) = self.handle.link() else { return 0 };
         // most polls find nothing: that costs a look, and no more
-        let idle = by_role!(&mut link.end, |end| {
-            let idle = matches!(end.ready(1), Ok(0));
-            if idle {
+        let ready = by_role!(&mut link.end, |end| {
+            let ready = end.ready(burst.room());
+            if let Ok(0) = ready {
                 end.flush();
             }
-            idle
+            ready
         });
-        if idle { 0 } else { self.receive_ready(burst) }
-    }
-
-    #[inline(never)]
-    fn receive_ready(&mut self, burst: &mut Burst) -> usize {
-        let Handle { link: Some(link), tally, mailbox, .. } = &mut self.handle else { return 0 };
-        let (before, regions, isa) = (tally.packets, &link.link.regions, link.link.isa);
-        let received = by_role!(&mut link.end, |end| isa.run(ReceiveBurst { end, regions, burst, tally }));
-        match received {
-            Ok(_) => {
-                mailbox.counters.show(tally);
-                #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]
-                let received = (tally.packets - before) as usize;
-                received
-            }
+        match ready {
+            Ok(0) => 0,
+            Ok(_) => self.receive_known(burst),
             Err(fault) => {
                 self.handle.overcome(fault, &mut self.kept);
                 0
             }
         }
+    }
+
+    /// Receives what the look has found: another look would take the index from the sender once more.
+    #[inline(never)]
+    fn receive_known(&mut self, burst: &mut Burst) -> usize {
+        let Handle { link: Some(link), tally, mailbox, .. } = &mut self.handle else { return 0 };
+        let (before, regions, isa) = (tally.packets, &link.link.regions, link.link.isa);
+        by_role!(&mut link.end, |end| isa.run(ReceiveBurst { end, regions, burst, tally }));
+        mailbox.counters.show(tally);
+        #[expect(clippy::cast_possible_truncation, reason = "at most a burst")]
+        let received = (tally.packets - before) as usize;
+        received
     }
 
     /// Shows up to `max` packets in place, without copying them. They stay in the ring until [`Peeked::release`]; what was

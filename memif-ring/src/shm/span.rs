@@ -155,6 +155,20 @@ impl<'a> SpanMut<'a> {
         self.0.each_line(bytes, prefetch::to_write);
     }
 
+    /// As [`SpanMut::prefetch_to_write`] for the `bytes` bytes from `offset` on, if there are so many.
+    #[inline(always)]
+    pub(crate) fn prefetch_part_to_write(&self, offset: usize, bytes: usize) {
+        if offset + bytes <= self.0.len {
+            self.0.skip(offset).each_line(bytes, prefetch::to_write);
+        }
+    }
+
+    /// The `len` bytes from `offset` on, or fewer at the end.
+    #[inline(always)]
+    pub(crate) fn part(&mut self, offset: usize, len: usize) -> SpanMut<'_> {
+        SpanMut(self.0.skip(offset).first(len))
+    }
+
     /// Copies `src` to the start of the span: as many bytes as both hold. Returns their number.
     #[inline(always)]
     pub fn copy_from(&mut self, src: &[u8]) -> usize {

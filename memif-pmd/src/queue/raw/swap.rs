@@ -35,14 +35,16 @@ impl RawRx<'_> {
     pub fn swap_with_tx(&mut self, held: u16, tx: &mut RawTx<'_>, free: u16) -> bool {
         let (Some(from), Some(to)) = (self.handle.link(), tx.handle.link()) else { return false };
         let same_link = Arc::ptr_eq(&from.link, &to.link);
-        match (&mut from.end, &mut to.end) {
+        let done = match (&mut from.end, &mut to.end) {
             (End::Slave(from), End::Slave(to))
                 if same_link || from.buffers().table().shares_with(to.buffers().table()) =>
             {
                 buffer_swap::swap_buffers(from, held, to, free)
             }
             _ => false,
-        }
+        };
+        to.show_layout();
+        done
     }
 
     /// Moves the buffer of the held slot `index` to the next slot that [`RawTx::claim`] would give, and claims that slot; its
@@ -66,10 +68,13 @@ impl RawTx<'_> {
     /// Exchanges the buffers of two free slots, given by their positions; the first free slot is 0, whether claimed or not.
     /// False, and nothing is done, unless both are free and this is a slave.
     pub fn swap(&mut self, free: u16, other: u16) -> bool {
-        match self.handle.link().map(|link| &mut link.end) {
-            Some(End::Slave(end)) => end.swap_buffers(free, other),
-            _ => false,
-        }
+        let Some(link) = self.handle.link() else { return false };
+        let done = match &mut link.end {
+            End::Slave(end) => end.swap_buffers(free, other),
+            End::Master(_) => false,
+        };
+        link.show_layout();
+        done
     }
 
     /// Exchanges the buffers of a free slot here and of one in another transmit queue of the same slave, given by their
@@ -79,7 +84,12 @@ impl RawTx<'_> {
         if !Arc::ptr_eq(&one.link, &two.link) {
             return false;
         }
-        let (End::Slave(one), End::Slave(two)) = (&mut one.end, &mut two.end) else { return false };
-        buffer_swap::swap_free(one, free, two, other_free)
+        let done = match (&mut one.end, &mut two.end) {
+            (End::Slave(one), End::Slave(two)) => buffer_swap::swap_free(one, free, two, other_free),
+            _ => false,
+        };
+        one.show_layout();
+        two.show_layout();
+        done
     }
 }

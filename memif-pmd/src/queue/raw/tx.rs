@@ -69,7 +69,9 @@ impl RawTx<'_> {
     pub fn claimable(&mut self, wanted: usize) -> u16 {
         let claimed = self.claimed();
         let Some(link) = self.handle.link() else { return 0 };
-        match by_role!(&mut link.end, |end| end.free(wanted.saturating_add(claimed.into()))) {
+        let free = by_role!(&mut link.end, |end| end.free(wanted.saturating_add(claimed.into())));
+        link.show_layout();
+        match free {
             Ok(free) => free.saturating_sub(claimed),
             Err(fault) => {
                 self.handle.fail(fault);

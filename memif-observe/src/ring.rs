@@ -13,8 +13,10 @@ use crate::geometry::{Shape, header};
 /// Longest time between two looks after which the number of descriptors that passed is known: the indices have 16 bits, and
 /// no ring is faster than 64 million descriptors a second.
 pub const MAX_GAP: Duration = Duration::from_millis(1);
-/// A distance that no ring covers in [`MAX_GAP`]: the index moved back.
-const BACKWARDS: u16 = 0xC000;
+/// Nanoseconds that the fastest ring takes for a descriptor, at least: an index that seems to be faster moved back.
+const FASTEST_NS: u128 = 10;
+/// Descriptors of a burst, which pass at once.
+const BURST: u128 = 4096;
 /// How long a ring must stand still before that is a problem.
 const STILL: Duration = Duration::from_millis(500);
 /// Looks in a row that must find an index out of range: single ones come from reading two indices one after the other.
@@ -223,7 +225,7 @@ impl RingMeter {
         };
         if gap > MAX_GAP {
             self.gaps += 1;
-        } else if moved > BACKWARDS {
+        } else if u128::from(moved) > gap.as_nanos() / FASTEST_NS + BURST {
             self.moved_back += 1;
             return;
         } else {
@@ -322,6 +324,14 @@ mod tests {
         bench.look(90, 90, SOON);
         assert_eq!(bench.meter.problems(), [Problem::MovedBack(1)]);
         assert_eq!(bench.meter.descriptors(), 0);
+    }
+
+    #[test]
+    fn the_fastest_ring_does_not_seem_to_move_back() {
+        let mut bench = Bench::new(Direction::S2m);
+        bench.look(0, 0, SOON);
+        bench.look(60_000, 60_000, Duration::from_micros(950));
+        assert_eq!((bench.meter.descriptors(), bench.meter.problems()), (60_000, vec![]));
     }
 
     #[test]

@@ -82,6 +82,9 @@ impl RxQueue {
     /// in every mode; afterwards interrupts are masked again unless the mode is [`RxMode::Interrupt`]. Returns whether
     /// there is something to receive. Ctrl-C does not end it: use [`RxQueue::wait_until`].
     ///
+    /// Nobody announces room in a full ring: with packets that a send had no room for, wait a millisecond at most, and send
+    /// again.
+    ///
     /// # Errors
     /// [`Error::OutOfDescriptors`], [`Error::System`]: the kernel refuses an eventfd, or to wait on it.
     ///

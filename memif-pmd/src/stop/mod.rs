@@ -41,11 +41,11 @@ const STEP: Duration = Duration::from_millis(10);
 /// let stop = ctrl_c()?;
 /// let memif = Memif::start()?;
 /// let interface = memif.interface("/run/memif.sock").open()?;
-/// let (mut rx, mut tx, mut burst) = (interface.rx(0)?, interface.tx(0)?, Burst::new(64)?);
+/// let (mut rx, mut burst) = (interface.rx(0)?, Burst::new(64)?);
 /// while !stop.is_stopped() {
 ///     rx.wait_until(&stop, None)?;
-///     rx.receive(&mut burst);
-///     tx.send(&mut burst);
+///     println!("{} packets", rx.receive(&mut burst));
+///     burst.clear();
 /// }
 /// # Ok::<(), memif_pmd::Error>(())
 /// ```

@@ -203,7 +203,7 @@ pub enum Error {
     #[error("the wait was cancelled")]
     Cancelled,
     /// The link did not come up in time.
-    #[error("no link after {waited:?}{}", .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default())]
+    #[error("no link after {waited:.1?}{}", .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default())]
     NoLink {
         /// How long the call waited.
         waited: Duration,

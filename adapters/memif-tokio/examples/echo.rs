@@ -3,24 +3,25 @@
 //!
 //! PORT is a socket and options of the interface, such as `/run/memif.sock,role=master,queues=2`. Ctrl-C ends the program.
 
-use memif_pmd::{Burst, Memif, Port};
+use memif_pmd::{Burst, Memif, Port, ctrl_c};
 use memif_tokio::{Error, Interface, RxQueue, TxQueue};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = std::env::args().nth(1).ok_or("usage: echo PATH[,role=master|slave][,id=N][,queues=N]…")?;
-    let port: Port = text.parse()?;
     let memif = Memif::start()?;
-    let (interface, mut events) = Interface::open(port.interface(&memif))?;
+    let (interface, mut events) = Interface::open(text.parse::<Port>()?.interface(&memif))?;
 
     let mut tasks = Vec::new();
     for index in 0..interface.inner().rx_count() {
         tasks.push(tokio::spawn(echo(interface.rx(index)?, interface.tx(index)?)));
     }
+    let stop = ctrl_c()?; // SIGTERM and SIGHUP call it too: whichever comes, the socket file is removed
+    let mut stopped = tokio::task::spawn_blocking(move || stop.wait(None));
     loop {
         tokio::select! {
             Some(event) = events.recv() => println!("{event:?}"),
-            signal = tokio::signal::ctrl_c() => break signal?,
+            _ = &mut stopped => break,
         }
     }
     drop(interface); // ends the tasks

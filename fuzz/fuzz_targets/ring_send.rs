@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use memif_fuzz::memory::{Edge, Mischief, OwnBuffers, Role, Twin, line_of, move_peer, packet, region};
+use memif_fuzz::memory::{Edge, Mischief, OwnBuffers, Role, Row, Twin, line_of, move_peer, packet, region};
 use memif_fuzz::sender::Sender;
 use memif_ring::burst::Tally;
 use memif_ring::end::Sender as _;
@@ -81,6 +81,22 @@ impl Input {
     fn capacity(&self) -> u32 {
         1 + u32::from(self.capacity)
     }
+
+    /// Whether a slave lays packets one behind the other.
+    fn packed(&self) -> bool {
+        self.role == Role::Slave && self.log2_size & 64 != 0
+    }
+
+    /// What the slave believes of its buffers, if not the truth.
+    fn buffers(&self, shared: &MockRegion) -> Option<Row> {
+        let wrong = self.buffers.0?;
+        if !self.packed() {
+            return Some(wrong);
+        }
+        // where its bytes begin is all that it may be wrong about, below 4 GiB
+        let (_, stride) = shared.geometry();
+        Some(Row { region: 0, first: wrong.first % (1 << 30), stride, capacity: self.capacity() })
+    }
 }
 
 enum Real<'a> {
@@ -89,8 +105,9 @@ enum Real<'a> {
 }
 
 impl<'a> Real<'a> {
-    fn new(role: Role, twin: &Twin<'a>) -> Self {
+    fn new(role: Role, packed: bool, twin: &Twin<'a>) -> Self {
         match role {
+            Role::Slave if packed => Self::Slave(HeadSender::new(twin.shared.ring(), twin.packed_table())),
             Role::Slave => Self::Slave(HeadSender::new(twin.shared.ring(), twin.table())),
             Role::Master => Self::Master(TailSender::new(twin.shared.ring())),
         }
@@ -135,6 +152,7 @@ impl<'a> Real<'a> {
 
 struct Run<'a> {
     role: Role,
+    packed: bool,
     twin: Twin<'a>,
     model: Sender,
     real: Real<'a>,
@@ -146,12 +164,13 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(shared: &'a MockRegion, input: &Input) -> Self {
-        let mut twin = Twin::new(shared, input.capacity(), input.buffers.0);
-        let real = Real::new(input.role, &twin);
-        let model = Sender::new(input.role, &mut twin.image);
+        let mut twin = Twin::new(shared, input.capacity(), input.buffers(shared));
+        let real = Real::new(input.role, input.packed(), &twin);
+        let model = Sender::new(input.role, &mut twin.image, input.packed());
         let honest = input.buffers.0.is_none().then(VecDeque::new);
         let mut run = Self {
             role: input.role,
+            packed: input.packed(),
             twin,
             model,
             real,
@@ -180,11 +199,17 @@ impl<'a> Run<'a> {
     /// Moves both indices up to the end of 16 bits, a ring at a time.
     fn wind(&mut self) {
         let size = self.twin.image.size();
+        let whole_ring = vec![vec![0]; size.into()];
         for ring in 1..u16::MAX / size {
-            assert_eq!(self.real.free(1), Ok(size));
-            assert_eq!(self.model.free(&self.twin.image, 1), Ok(size));
-            self.real.commit(size);
-            self.model.commit(&mut self.twin.image, size);
+            if self.model.is_fixed() {
+                assert_eq!(self.real.free(1), Ok(size));
+                assert_eq!(self.model.free(&self.twin.image, 1), Ok(size));
+                self.real.commit(size);
+                self.model.commit(&mut self.twin.image, size);
+            } else {
+                self.send(&whole_ring);
+                self.honest.iter_mut().for_each(VecDeque::clear);
+            }
             let behind = if self.role == Role::Master { ring + 1 } else { ring };
             move_peer(&mut self.twin, self.role, behind * size);
         }
@@ -205,17 +230,21 @@ impl<'a> Run<'a> {
             }
             Step::Buffer { ahead } => {
                 let (ahead, image) = (u16::from(ahead), &self.twin.image);
-                let want = (ahead < self.model.known(image)).then(|| self.model.peek(image, ahead));
+                let known = ahead < self.model.known(image);
+                let want = known.then(|| self.model.peek(image, ahead));
                 assert_eq!(self.real.buffer(self.twin.shared, ahead), want);
             }
             Step::Complete { ahead, flags, length } => {
-                let known = self.model.known(&self.twin.image);
-                if known > 0 {
+                let flags = DescFlags::from_bits_retain(flags);
+                // in the packed layout no slot has a buffer, and nothing is written
+                let known = if self.model.is_fixed() { self.model.known(&self.twin.image) } else { 0 };
+                let ahead = u16::from(ahead).checked_rem(known);
+                if let Some(ahead) = ahead {
                     self.honest = None; // a master may report more than a buffer holds
-                    let ahead = u16::from(ahead) % known;
-                    let flags = DescFlags::from_bits_retain(flags);
-                    self.real.complete(ahead, flags, length.0);
                     self.model.complete(&mut self.twin.image, ahead, flags, length.0);
+                }
+                if !self.model.is_fixed() || known > 0 {
+                    self.real.complete(ahead.unwrap_or(0), flags, length.0);
                 }
             }
             Step::Commit { slots } => {
@@ -264,8 +293,13 @@ impl<'a> Run<'a> {
         let (start, mut bytes) = (at, Vec::new());
         while at != end {
             let desc = image.desc(at);
-            let posted = image.posted(at);
-            assert_eq!((desc.region, desc.offset), (posted.region, posted.offset));
+            let (posted, area) = (image.posted(at), image.area());
+            assert_eq!(desc.region, posted.region);
+            if self.packed {
+                assert!(desc.offset >= area.start && desc.offset + desc.length <= area.end, "{desc:?}");
+            } else {
+                assert_eq!(desc.offset, posted.offset);
+            }
             bytes.extend_from_slice(&image.bytes[image.place(&desc).unwrap()]);
             at = at.wrapping_add(1);
             if desc.flags.bits() & 1 == 0 && !bytes.is_empty() {

@@ -6,5 +6,6 @@
 
 pub mod draft;
 pub mod memory;
+pub mod packing;
 pub mod receiver;
 pub mod sender;

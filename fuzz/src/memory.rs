@@ -114,6 +114,12 @@ impl Image {
         Desc { flags: DescFlags::empty(), region, length: capacity, offset, metadata: 0 }
     }
 
+    /// The bytes of all the slave's buffers.
+    pub fn area(&self) -> Range<u32> {
+        let Row { first, stride, .. } = self.buffers;
+        first..first + stride * u32::from(self.size)
+    }
+
     /// Where a descriptor's bytes are, if they are anywhere.
     pub fn place(&self, desc: &Desc) -> Result<Range<usize>, DropReason> {
         if desc.region != 0 {
@@ -158,6 +164,11 @@ impl<'a> Twin<'a> {
         let Row { region, first, stride, capacity } = self.image.buffers;
         let row = BufferAddr::row(region, first, stride).take(self.image.size.into());
         self.shared.buffers_at(row, capacity)
+    }
+
+    /// As [`Twin::table`], of a slave that packs packets.
+    pub fn packed_table(&self) -> Buffers<HeapTable> {
+        self.shared.packed_buffers_in(self.image.buffers.first)
     }
 
     /// Writes bytes in both; what goes past the end is left out.

@@ -8,6 +8,7 @@ use memif_ring::layout::{Desc, DescFlags, MAX_PACKET_SIZE, MAX_SEGMENTS};
 use memif_ring::tuning::{LOOK_FROM, SEND_STEP};
 
 use crate::memory::{Image, Role};
+use crate::packing::Packing;
 
 /// What a sending end knows.
 #[derive(Clone, Debug)]
@@ -19,6 +20,18 @@ pub struct Sender {
     peer: u16,
     /// The last burst did not fit, so look again before the next.
     short: bool,
+    layout: Layout,
+}
+
+/// Where a sender puts packets.
+#[derive(Clone, Debug)]
+enum Layout {
+    /// Into the buffers of their slots.
+    Fixed,
+    /// One behind the other: a slave that was not used in place.
+    Packed(Packing),
+    /// As `Fixed` once the peer has taken all that was packed; nothing is sent until then.
+    Draining,
 }
 
 /// What becomes of one packet.
@@ -41,30 +54,77 @@ impl Fate {
 }
 
 impl Sender {
-    /// A fresh end.
-    pub fn new(role: Role, image: &mut Image) -> Self {
+    /// A fresh end. A slave may pack packets.
+    pub fn new(role: Role, image: &mut Image, packed: bool) -> Self {
         if role == Role::Master {
             image.set_tail(0);
         }
-        Self { role, own: 0, peer: 0, short: false }
+        let packs = packed && role == Role::Slave;
+        let layout = if packs { Layout::Packed(Packing::new(image.area())) } else { Layout::Fixed };
+        Self { role, own: 0, peer: 0, short: false, layout }
+    }
+
+    /// Whether each slot has its buffer.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.layout, Layout::Fixed)
     }
 
     /// How many slots are known to be free.
-    pub fn known(&self, image: &Image) -> u16 {
+    fn unused(&self, image: &Image) -> u16 {
         match self.role {
             Role::Slave => image.size() - self.own.wrapping_sub(self.peer),
             Role::Master => self.peer.wrapping_sub(self.own),
         }
     }
 
-    pub fn free(&mut self, image: &Image, wanted: usize) -> Result<u16, PeerFault> {
-        if usize::from(self.known(image)) < wanted {
-            self.peer = self.look(image)?;
+    /// How many slots are known to be free and have a buffer: asked for, they get one if nothing is in flight.
+    pub fn known(&mut self, image: &Image) -> u16 {
+        if self.fix() { self.unused(image) } else { 0 }
+    }
+
+    fn fix(&mut self) -> bool {
+        if self.own == self.peer {
+            self.layout = Layout::Fixed;
         }
+        self.is_fixed()
+    }
+
+    fn drain(&mut self, image: &Image) -> Result<(), PeerFault> {
+        if !self.fix() {
+            self.layout = Layout::Draining;
+            self.look(image)?;
+            self.fix();
+        }
+        Ok(())
+    }
+
+    /// Slots to be used in place.
+    pub fn free(&mut self, image: &Image, wanted: usize) -> Result<u16, PeerFault> {
+        if !self.is_fixed() {
+            self.drain(image)?;
+        }
+        self.look_for(image, wanted)?;
         Ok(self.known(image))
     }
 
-    fn look(&self, image: &Image) -> Result<u16, PeerFault> {
+    fn look_for(&mut self, image: &Image, wanted: usize) -> Result<(), PeerFault> {
+        if usize::from(self.unused(image)) < wanted { self.look(image) } else { Ok(()) }
+    }
+
+    fn look(&mut self, image: &Image) -> Result<(), PeerFault> {
+        let index = self.checked(image)?;
+        let moved = index.wrapping_sub(self.peer);
+        self.peer = index;
+        if let Layout::Packed(packing) = &mut self.layout
+            && moved > 0
+        {
+            packing.taken(moved);
+        }
+        Ok(())
+    }
+
+    /// The peer's index, which is nowhere that an honest one could not be.
+    fn checked(&self, image: &Image) -> Result<u16, PeerFault> {
         let (index, limit) = match self.role {
             Role::Slave => (image.tail(), self.own),
             Role::Master => (image.head(), self.own.wrapping_add(image.size())),
@@ -93,12 +153,51 @@ impl Sender {
         packets: &[Vec<u8>],
         tally: &mut Tally,
     ) -> Result<(usize, Vec<Vec<u8>>), PeerFault> {
-        self.free(image, if self.short { usize::MAX } else { packets.len() })?;
-        let until = self.own.wrapping_add(self.known(image));
-        let (start, mut done, mut sent) = (self.own, 0, Vec::new());
+        if matches!(self.layout, Layout::Draining) {
+            self.drain(image)?;
+        }
+        let mut looked = self.short;
+        if looked {
+            self.look_again(image)?
+        } else {
+            self.look_for(image, packets.len())?
+        }
+        let (mut done, mut sent) = (0, Vec::new());
+        loop {
+            done += self.send_known(image, &packets[done..], tally, &mut sent);
+            self.short = done < packets.len();
+            if !self.short || looked || self.is_fixed() {
+                return Ok((done, sent));
+            }
+            looked = true;
+            self.look_again(image)?;
+        }
+    }
+
+    fn look_again(&mut self, image: &Image) -> Result<(), PeerFault> {
+        self.look(image)?;
+        if let Layout::Packed(packing) = &mut self.layout {
+            packing.reset_if_empty();
+        }
+        Ok(())
+    }
+
+    /// Sends into what is known to be free; returns how many packets are done with.
+    fn send_known(
+        &mut self,
+        image: &mut Image,
+        packets: &[Vec<u8>],
+        tally: &mut Tally,
+        sent: &mut Vec<Vec<u8>>,
+    ) -> usize {
+        if matches!(self.layout, Layout::Draining) {
+            return 0;
+        }
+        let until = self.own.wrapping_add(self.unused(image));
+        let (start, mut done) = (self.own, 0);
         loop {
             let step = self.looks_at(packets.get(done));
-            // lengths of the packets whose bytes are in place, and whose descriptors follow
+            // places of the packets whose bytes are in place, and whose descriptors follow
             let mut run = Vec::new();
             loop {
                 let fates = (run.len() as u16..).zip(&packets[done..]).take(step);
@@ -106,7 +205,8 @@ impl Sender {
                 let places: Vec<_> = fits.collect();
                 for (place, packet) in places.iter().zip(&packets[done..]) {
                     image.write(place.start, packet);
-                    run.push(packet.len() as u32);
+                    self.put(packet.len());
+                    run.push(place.start..place.start + packet.len());
                     tally.packets += 1;
                     tally.bytes += packet.len() as u64;
                     sent.push(packet.clone());
@@ -117,7 +217,7 @@ impl Sender {
                 }
             }
             // descriptors may lie where the peer says that buffers are, so it is looked at anew behind them
-            run.into_iter().for_each(|length| self.fill(image, DescFlags::empty(), length));
+            run.into_iter().for_each(|place| self.fill(image, DescFlags::empty(), place));
             let Some(packet) = packets.get(done) else { break };
             let Some(was_sent) = self.send_other(image, until, packet, tally) else { break };
             sent.extend(was_sent.then(|| packet.clone()));
@@ -126,8 +226,14 @@ impl Sender {
         if self.own != start {
             self.publish(image);
         }
-        self.short = done < packets.len();
-        Ok((done, sent))
+        done
+    }
+
+    /// Takes the bytes of the next slot's packet, where they are taken one behind the other.
+    fn put(&mut self, len: usize) {
+        if let Layout::Packed(packing) = &mut self.layout {
+            packing.put(len as u32).expect("as its fate said");
+        }
     }
 
     /// Buffers that are looked at before any is written: the peer may have laid them over the descriptors of the next.
@@ -148,7 +254,7 @@ impl Sender {
             Fate::Waits => None,
             Fate::Dropped(slots, reason) => {
                 tally.count_drop(reason);
-                (0..slots).for_each(|_| self.fill(image, DescFlags::empty(), 0));
+                (0..slots).for_each(|_| self.fill(image, DescFlags::empty(), 0..0));
                 Some(false)
             }
             Fate::Fits(places) => {
@@ -169,6 +275,7 @@ impl Sender {
             return Fate::Dropped(0, DropReason::Oversized);
         }
         let start = self.own.wrapping_add(ahead);
+        let mut layout = self.layout.clone();
         let (mut places, mut capacity, mut at) = (Vec::new(), 0, start);
         while capacity < packet.len() {
             let slots = at.wrapping_sub(start);
@@ -178,8 +285,17 @@ impl Sender {
             if at == until {
                 return Fate::Waits;
             }
-            match image.place(&self.buffer(image, at)) {
-                Err(reason) => return Fate::Dropped(slots + 1, reason),
+            let buffer = match &mut layout {
+                Layout::Packed(packing) => {
+                    let length = image.buffers.capacity.min((packet.len() - capacity) as u32);
+                    let Some(offset) = packing.put(length) else { return Fate::Waits };
+                    Desc { length, offset, ..image.posted(at) }
+                }
+                _ => self.buffer(image, at),
+            };
+            match image.place(&buffer) {
+                // only a slot that has a buffer has one to give back
+                Err(reason) => return Fate::Dropped(if self.is_fixed() { slots + 1 } else { 0 }, reason),
                 Ok(place) if place.is_empty() => return Fate::Dropped(slots + 1, DropReason::OutOfRegion),
                 Ok(place) => {
                     capacity += place.len();
@@ -204,14 +320,22 @@ impl Sender {
         for place in places {
             let (piece, more) = rest.split_at(place.len().min(rest.len()));
             image.write(place.start, piece);
-            self.fill(image, DescFlags::next_if(!more.is_empty()), piece.len() as u32);
+            self.put(piece.len());
+            let place = place.start..place.start + piece.len();
+            self.fill(image, DescFlags::next_if(!more.is_empty()), place);
             rest = more;
         }
     }
 
-    /// Writes our next slot's descriptor and goes on to the one behind it.
-    fn fill(&mut self, image: &mut Image, flags: DescFlags, length: u32) {
-        self.write(image, self.own, flags, length);
+    /// Writes our next slot's descriptor, of the bytes at `place`, and goes on to the one behind it.
+    fn fill(&mut self, image: &mut Image, flags: DescFlags, place: Range<usize>) {
+        let length = place.len() as u32;
+        if self.is_fixed() {
+            self.write(image, self.own, flags, length);
+        } else {
+            let desc = Desc { flags, length, offset: place.start as u32, ..image.posted(self.own) };
+            image.set_desc(self.own, desc);
+        }
         self.own = self.own.wrapping_add(1);
     }
 

@@ -1,0 +1,58 @@
+//! The model of where a slave's packets lie, one behind the other.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Packets begin at multiples of so many bytes from the start of the area.
+const ALIGN: u32 = 64;
+
+/// Packets one behind the other in `area`. Areas here are far smaller than what a sender uses before it starts over early.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    area: Range<u32>,
+    /// Where the packet of each slot in flight begins, the oldest first.
+    in_flight: VecDeque<u32>,
+    /// The next packet goes here, if it ends at `limit` or before.
+    at: u32,
+    limit: u32,
+    /// If it does not, it goes to the start of the area, if it ends here or before.
+    front: u32,
+}
+
+impl Packing {
+    /// Nothing is in flight.
+    pub fn new(area: Range<u32>) -> Self {
+        Self { in_flight: VecDeque::new(), at: area.start, limit: area.end, front: area.start, area }
+    }
+
+    /// Puts the packet, or the piece of one, of the next slot: where it begins, if there is room.
+    pub fn put(&mut self, len: u32) -> Option<u32> {
+        let bytes = len.next_multiple_of(ALIGN);
+        if bytes > self.limit - self.at {
+            if bytes > self.front - self.area.start {
+                return None;
+            }
+            (self.at, self.limit, self.front) = (self.area.start, self.front, self.area.start);
+        }
+        self.in_flight.push_back(self.at);
+        self.at += bytes;
+        self.in_flight.back().copied()
+    }
+
+    /// The peer has taken the oldest `slots` slots: what is free is counted anew.
+    pub fn taken(&mut self, slots: u16) {
+        self.in_flight.drain(..usize::from(slots));
+        (self.limit, self.front) = match self.in_flight.front() {
+            Some(oldest) if *oldest >= self.at => (*oldest, self.area.start),
+            Some(oldest) => (self.area.end, *oldest),
+            None => (self.area.end, self.at),
+        };
+    }
+
+    /// The sender needs more than it knows to be free: with nothing in flight it begins at the front.
+    pub fn reset_if_empty(&mut self) {
+        if self.in_flight.is_empty() {
+            *self = Self::new(self.area.clone());
+        }
+    }
+}

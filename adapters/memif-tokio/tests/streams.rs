@@ -10,7 +10,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use memif_pmd::{Burst, Event, Role, RxQueue, TxQueue};
 use memif_tokio::{BurstPool, Error};
 
-#[path = "../examples/echo.rs"]
+#[path = "../examples/tokio_echo.rs"]
 #[allow(dead_code, reason = "the program's main")]
 mod echo;
 

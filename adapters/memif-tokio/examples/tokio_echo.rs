@@ -1,5 +1,5 @@
-//! Sends every packet back on the queue with the same number, with one task for each: `cargo run --release --example echo --
-//! PORT`
+//! Sends every packet back on the queue with the same number, with one task for each:
+//! `cargo run --release --example tokio_echo -- PORT`
 //!
 //! PORT is a socket and options of the interface, such as `/run/memif.sock,role=master,queues=2`. Ctrl-C ends the program.
 

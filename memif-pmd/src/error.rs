@@ -203,7 +203,8 @@ pub enum Error {
     #[error("the wait was cancelled")]
     Cancelled,
     /// The link did not come up in time.
-    #[error("no link after {waited:.1?}{}", .last.as_ref().map(|last| format!(": {last}")).unwrap_or_default())]
+    #[error("no link after {waited:.1?}: {}", .last.as_ref().map_or("no attempt has failed: is the peer running, and has it \
+        descriptors and threads left?".into(), ToString::to_string))]
     NoLink {
         /// How long the call waited.
         waited: Duration,

@@ -68,7 +68,10 @@ struct Running {
 impl Running {
     /// Starts a program and waits until its socket is there.
     fn new(name: &str) -> Self {
-        Self::within(name, Command::new(std::env::current_exe().unwrap()))
+        // the tests may run under nohup, or in the background of a shell
+        let mut env = Command::new("env");
+        env.arg("--default-signal=INT,TERM,HUP").arg(std::env::current_exe().unwrap());
+        Self::within(name, env)
     }
 
     fn within(name: &str, mut command: Command) -> Self {

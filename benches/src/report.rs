@@ -193,7 +193,7 @@ impl Report<'_> {
                     format!("{lost:.4}"),
                 ];
                 record.extend(self.rows.get(row).map(|row| row.cells.clone()).unwrap_or_default());
-                record.extend(values.iter().map(|value| format!("{value:.3}")));
+                record.extend(values.iter().map(|value| format!("{value:.6}")));
                 writer.write_record(record)?;
             }
         }
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(records.len(), 4);
         assert_eq!(
             records[1].iter().collect::<Vec<_>>(),
-            ["1", "100.0", "100.0", "true", "true", "0.0000", "1514", "M2S", "123.400", "5.678"]
+            ["1", "100.0", "100.0", "true", "true", "0.0000", "1514", "M2S", "123.400000", "5.678000"]
         );
     }
 

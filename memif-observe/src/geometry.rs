@@ -4,6 +4,8 @@
 //! other from the start of their first region, all of one size, and each begins with the cookie. So the distance from one
 //! cookie to the next tells the layout and the size (docs/protocol.md, section 4.1).
 
+use std::mem::offset_of;
+
 use memif_os::region_file::ObservedRegion;
 use memif_ring::layout::{COOKIE, DESC_SIZE, Desc, LineSize, MAX_LOG2_RING_SIZE, RingHeader};
 use zerocopy::{IntoBytes, transmute};
@@ -91,6 +93,12 @@ pub(crate) fn header(region: &ObservedRegion, offset: usize) -> Option<RingHeade
     let mut bytes = [0; size_of::<RingHeader>()];
     region.copy_to(offset, &mut bytes)?;
     Some(transmute!(bytes))
+}
+
+/// The slave's index of the ring at an offset, as one load that no later read passes.
+#[must_use]
+pub(crate) fn load_head(region: &ObservedRegion, ring: usize) -> Option<u16> {
+    region.load_u16(ring.checked_add(offset_of!(RingHeader, head))?)
 }
 
 /// Whether a ring begins at an offset: as far as the cookie tells.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use memif_os::region_file::ObservedRegion;
 use memif_ring::cursor::distance;
+use memif_ring::layout::Desc;
 
 use super::read::Piece;
-use crate::geometry::{Shape, descriptor};
+use crate::geometry::{Shape, descriptor, load_head};
+use crate::ring::MAX_GAP;
 
 /// How long a ring must stand still before its last packets are read a second time.
 pub const IDLE: Duration = Duration::from_millis(5);
@@ -29,8 +31,10 @@ pub struct Packet<'a> {
 /// A packet that was copied.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
-    /// Its first descriptor.
-    pub(super) first: u16,
+    /// The first slot that must not have been overwritten: its own first one, or the one before, which shows that it begins there.
+    pub(super) since: u16,
+    /// Behind its last slot.
+    until: u16,
     /// Number of its descriptors.
     pub(super) slots: u16,
     /// Whether all of it lies in the rings' own region.
@@ -65,6 +69,40 @@ pub(super) enum Verdict {
     Early,
     /// Each is certain, or lost.
     Decided,
+}
+
+/// The bytes of packets that were published, in the rings' own region, as ranges that hold them.
+#[derive(Debug, Default)]
+struct Written {
+    ranges: Vec<Range<usize>>,
+    /// They are all over it.
+    everywhere: bool,
+}
+
+impl Written {
+    /// Adds a descriptor: that of the slot before the one that was added last.
+    fn note(&mut self, desc: Option<Desc>) {
+        let Some(desc) = desc else {
+            self.everywhere = true;
+            return;
+        };
+        let piece = Piece::of(&desc);
+        if piece.region != 0 || desc.length == 0 {
+            return;
+        }
+        let full = self.ranges.len() == RANGES;
+        match self.ranges.last_mut() {
+            // in the order of slots, with what lies between
+            Some(last) if piece.end <= last.end => last.start = last.start.min(piece.start),
+            _ if full => self.everywhere = true,
+            _ => self.ranges.push(piece.start..piece.end),
+        }
+    }
+
+    fn is_free(&self, piece: &Piece) -> bool {
+        let clear = |range: &Range<usize>| piece.end <= range.start || range.end <= piece.start;
+        !self.everywhere && self.ranges.iter().all(clear)
+    }
 }
 
 /// Packets that were copied together. Its storage is used again.
@@ -111,8 +149,7 @@ impl Batch {
     /// Copies the packet that was read: at most `most` bytes of it.
     pub(super) fn add(
         &mut self,
-        first: u16,
-        slots: u16,
+        (since, first, slots): (u16, u16, u16),
         regions: &[(u16, Arc<ObservedRegion>)],
         most: usize,
     ) {
@@ -128,7 +165,16 @@ impl Batch {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let bytes = start..self.bytes.len();
         self.known_pieces = self.pieces.len();
-        self.items.push(Item { first, slots, own, length, bytes, pieces, certain: false });
+        self.items.push(Item {
+            since,
+            until: first.wrapping_add(slots),
+            slots,
+            own,
+            length,
+            bytes,
+            pieces,
+            certain: false,
+        });
     }
 
     pub(super) fn copied(&mut self, at: Instant, head: u16) {
@@ -156,57 +202,42 @@ impl Batch {
         regions: &[(u16, Arc<ObservedRegion>)],
         now: Instant,
     ) -> Verdict {
-        let Some((at, after)) = self.after else { return Verdict::Decided };
+        let Some((at, head)) = self.after else { return Verdict::Decided };
         let size = context.shape.size();
-        let moved = context.head != after;
+        let moved = context.head != head;
+        if moved && context.late {
+            // any number of laps
+            return Verdict::Decided;
+        }
         if !moved && now.duration_since(at) < IDLE {
             return Verdict::Early;
         }
-        let twice = !moved || context.late;
-        let reach = if twice { size / 2 } else { size };
-        let written = if moved { self.written(context, after) } else { Some(Vec::new()) };
-        let certain: Vec<bool> = self
-            .items
-            .iter()
-            .map(|item| {
-                let free = |piece: &Piece| {
-                    let clear = |range: &Range<usize>| piece.end <= range.start || range.end <= piece.start;
-                    written.as_ref().is_some_and(|ranges| ranges.iter().all(clear))
-                };
-                let pieces = self.pieces.get(item.pieces.clone()).unwrap_or_default();
-                item.own
-                    && distance(context.head, item.first) <= reach
-                    && pieces.iter().all(free)
-                    && (!twice || self.is_same(item, regions))
-            })
-            .collect();
-        self.items.iter_mut().zip(certain).for_each(|(item, certain)| item.certain |= certain);
+        // the sender fills at most as many that it has not published
+        let reach = size / 2;
+        let mut written = Written::default();
+        let mut known = context.head;
+        let mut certain = vec![false; self.items.len()];
+        for (item, certain) in self.items.iter().zip(&mut certain).rev() {
+            if distance(context.head, item.since) > reach || distance(known, item.until) > reach {
+                break;
+            }
+            // back to the packet
+            while known != item.until {
+                known = known.wrapping_sub(1);
+                written.note(descriptor(context.memory, context.ring, context.shape, known));
+            }
+            let pieces = self.pieces.get(item.pieces.clone()).unwrap_or_default();
+            *certain = item.own
+                && pieces.iter().all(|piece| written.is_free(piece))
+                && (moved || self.is_same(item, regions));
+        }
+        // behind what was read for it
+        let head = load_head(context.memory, context.ring).filter(|_| now.elapsed() <= MAX_GAP);
+        let intact = |item: &Item| head.is_some_and(|head| distance(head, item.since) <= reach);
+        for (item, certain) in self.items.iter_mut().zip(certain) {
+            item.certain |= certain && intact(item);
+        }
         Verdict::Decided
-    }
-
-    /// The bytes of the packets that were published from `after` on, in the rings' own region, as ranges that hold them. `None`
-    /// if they are all over it.
-    fn written(&self, context: &Context<'_>, after: u16) -> Option<Vec<Range<usize>>> {
-        let new = distance(context.head, after);
-        if new > context.shape.size() {
-            return None;
-        }
-        let mut ranges: Vec<Range<usize>> = Vec::with_capacity(RANGES);
-        for number in 0..new {
-            let desc = descriptor(context.memory, context.ring, context.shape, after.wrapping_add(number))?;
-            let piece = Piece::of(&desc);
-            if piece.region != 0 || desc.length == 0 {
-                continue;
-            }
-            let full = ranges.len() == RANGES;
-            match ranges.last_mut() {
-                // in the order of slots, with what lies between
-                Some(last) if piece.start >= last.start => last.end = last.end.max(piece.end),
-                _ if full => return None,
-                _ => ranges.push(piece.start..piece.end),
-            }
-        }
-        Some(ranges)
     }
 
     /// Whether its bytes are those that were copied.

@@ -6,10 +6,11 @@
 //! 1. **S2M, still in the ring.** `tail`, read again behind the copy, had not passed the packet: its slots and bytes were not
 //!    the slave's to write.
 //! 2. **S2M, in the rings' own region.** A sender writes its slots in their order, and publishes what it wrote. What it was
-//!    writing during the copy is published by the next `head`: if that is no further than the ring's size beyond the packet, and
-//!    none of the new packets lies in its bytes, they were not written to. The latter matters with slaves of this library, which lay
-//!    packets one behind the other and use bytes again before slots. When no packet follows, the bytes are read a second
-//!    time after [`IDLE`], and must be the same.
+//!    writing during the copy is published by the next `head`: if that is no further than half a ring beyond the packet, its
+//!    slots were not written to, and those of the packets behind it are not when they are read for this: none of
+//!    these packets, seen before the copy or since, may lie in its bytes. The latter matters with slaves of this library, which
+//!    lay packets one behind the other and use bytes again long before slots. When no packet follows, the bytes are read a
+//!    second time after [`IDLE`], and must be the same.
 //! 3. **M2S, in the rings' own region.** `head`, read again behind the copy, had not passed the slot a second time: the master
 //!    may not write to the buffer before. A slave that posts it again sets the length to the buffer's size, and publishes
 //!    `head` later: so a packet that has just this length and does not continue counts as missed, and with it the next one.
@@ -17,26 +18,35 @@
 //! Memory besides the rings' own region belongs to programs, who may write there for reasons of their own: for it the first
 //! rule alone holds, and none on M2S.
 //!
-//! **Packets of several buffers.** Some masters, ours among them, clear `NEXT` when they return the descriptors: a piece of a
-//! packet then looks like a whole one. All pieces but the last are as long as a buffer. So a packet of one descriptor that is as
-//! long as a buffer, and has no `NEXT`, counts as missed, and with it the next one. How long buffers are is told by those that the
-//! slave has posted.
+//! **Where packets end.** Some masters, ours among them, clear `NEXT` as soon as they have received a packet, before they move
+//! `tail`, and a slave that posts its buffers again clears it before it moves `head`. No index shows when that happens, so
+//! it can be in the middle of a chain that is being read. A descriptor with `NEXT` is never the last one; a descriptor without may be
+//! any piece. All pieces but the last are as long as a buffer, so a descriptor without `NEXT` ends a packet for certain only
+//! if it is shorter than a buffer. A packet whose last descriptor is not shorter counts as missed, and with it the next one. How
+//! long buffers are is told by those that the slave has posted: as long as none was seen, nothing is handed out. If an S2M
+//! descriptor with `NEXT` is shorter than that, its length counts instead.
 //!
-//! What this relies on: a sender does not fill slots that it then does not publish, more than half of a ring at a time; a
-//! receiver does not change packets where they lie; buffers of both directions have one size.
+//! **Where packets begin.** At an index that a sender has published, or behind the certain end of another packet. The slot of
+//! that end must not have been overwritten when it was read, by the same rules as the packet's own slots. After a gap the last
+//! slot that was passed over is read for it.
+//!
+//! What this relies on: a sender fills each buffer of a packet but the last, and publishes whole packets; it does not fill
+//! slots that it then does not publish, more than half of a ring at a time; a receiver does not change packets where they lie;
+//! buffers of both directions have one size, and are posted with one length.
 
 mod batch;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use memif_os::region_file::ObservedRegion;
 use memif_ring::cursor::distance;
-use memif_ring::layout::COOKIE;
 
 use crate::direction::Direction;
-use crate::geometry::{Shape, descriptor, header};
+use crate::geometry::{Shape, descriptor, has_cookie, load_head};
 use crate::link::Link;
 use crate::ring::MAX_GAP;
 use batch::{Batch, Context, Verdict};
@@ -45,8 +55,6 @@ use read::{Piece, read_packet};
 
 /// Most descriptors that are copied before their indices are read again.
 const BATCH: u16 = 128;
-/// Most different lengths that are remembered of a ring's buffers.
-const LENGTHS: usize = 16;
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +91,19 @@ pub struct Tap {
     /// The next descriptor that is looked at.
     next: u16,
     looked: Instant,
+    /// [`MAX_GAP`], except in tests.
+    gap: Duration,
     batch: Batch,
     /// Rings with posted buffers: this one (M2S), or those of the other direction (S2M).
     posting: Vec<usize>,
-    /// Lengths of buffers, and of pieces that are not the last of their packet.
-    lengths: Vec<u32>,
-    /// Whether the last packet that was read may be a piece of one.
+    /// Length of the largest posted buffer that was seen: at most that of a buffer, as the master may be filling them.
+    posted: u32,
+    /// Length of the shortest S2M descriptor with `NEXT` that was seen.
+    continued: u32,
+    /// Whether a packet begins at `next` is not known.
     doubtful: bool,
+    /// If one does, that is known whatever happens to the slot before.
+    proven: bool,
     tally: Tally,
 }
 
@@ -112,10 +126,13 @@ impl Tap {
             bytes,
             next: 0,
             looked: Instant::now(),
+            gap: MAX_GAP,
             batch: Batch::default(),
             posting: Vec::new(),
-            lengths: Vec::new(),
+            posted: 0,
+            continued: u32::MAX,
             doubtful: false,
+            proven: true,
             tally: Tally::default(),
         };
         let (head, tail) = tap.indices()?;
@@ -132,11 +149,29 @@ impl Tap {
     /// Remembers how long buffers are, by those that are posted in this ring, or in the other direction: known slaves give all
     /// their buffers one size.
     fn note_buffers(&mut self) {
-        for ring in self.posting.clone() {
-            let Some((head, tail)) = self.indices_of(ring) else { continue };
-            let posted = distance(head, tail).min(self.shape.size());
-            (0..posted).for_each(|slot| self.note_posted(ring, tail.wrapping_add(slot)));
-        }
+        let all = if self.posted == 0 { self.posting.len() } else { 1 };
+        let newest = |ring: &usize| {
+            let (head, tail) = self.indices_of(*ring)?;
+            let posted = (1..=self.shape.size()).contains(&distance(head, tail));
+            let desc = descriptor(self.memory()?, *ring, self.shape, head.wrapping_sub(1));
+            desc.filter(|_| posted).map(|desc| desc.length)
+        };
+        let longest = self.posting.iter().take(all).filter_map(newest).max();
+        self.posted = self.posted.max(longest.unwrap_or(0));
+    }
+
+    /// Whether a descriptor of this length, without `NEXT`, may be a piece that is not the last: see the module.
+    const fn may_go_on(&self, length: u32) -> bool {
+        length >= self.posted || length >= self.continued
+    }
+
+    /// Goes on at a slot of which it is not known what is before it.
+    fn resume(&mut self, from: u16) {
+        let last = from.wrapping_sub(1);
+        let before = self.memory().and_then(|memory| descriptor(memory, self.ring, self.shape, last));
+        self.next = from;
+        self.proven = false;
+        self.doubtful = before.is_none_or(|desc| desc.has_next() || self.may_go_on(desc.length));
     }
 
     /// What passed so far.
@@ -148,12 +183,18 @@ impl Tap {
     /// Looks at the ring, and calls `take` for each packet that can be vouched for, in their order. Bounded: returns after at
     /// most a few hundred descriptors.
     pub fn look(&mut self, mut take: impl FnMut(Packet<'_>)) -> Looked {
-        let now = Instant::now();
-        let late = now.duration_since(self.looked) > MAX_GAP;
-        self.tally.gaps += u64::from(late);
-        self.looked = now;
+        let began = Instant::now();
         let Some((head, tail)) = self.indices() else { return Looked::Over };
+        // from before the last reading of the indices until behind this one
+        let now = Instant::now();
+        let late = now.duration_since(self.looked) > self.gap;
+        self.tally.gaps += u64::from(late);
+        self.looked = began;
         let published = self.published(head, tail);
+        if late && published != self.next {
+            // there may be laps in between
+            self.resume(self.next);
+        }
         if !self.batch.is_empty() {
             let Some(decided) = self.decide(published, now, late, &mut take) else { return Looked::Over };
             if !decided {
@@ -163,6 +204,7 @@ impl Tap {
         if published == self.next {
             return Looked::Idle;
         }
+        self.note_buffers();
         self.catch_up(head, tail);
         match self.copy(published, &mut take) {
             Some(()) => Looked::Busy,
@@ -177,9 +219,10 @@ impl Tap {
 
     fn indices_of(&self, ring: usize) -> Option<(u16, u16)> {
         let memory = self.memory()?;
-        let header = header(memory, ring).filter(|header| header.cookie == COOKIE && !memory.is_damaged())?;
+        has_cookie(memory, ring).then_some(())?;
+        let head = load_head(memory, ring)?;
         let tail = memory.load_u16(ring.checked_add(self.shape.line.tail_offset())?)?;
-        Some((header.head, tail))
+        (!memory.is_damaged()).then_some((head, tail))
     }
 
     /// The region of the rings.
@@ -211,20 +254,12 @@ impl Tap {
         if waiting <= keep {
             return;
         }
-        let mut from = published.wrapping_sub(keep);
-        // the others begin where a side has returned or posted slots, which is between packets
-        if self.direction == Direction::S2m && keep == size / 2 {
-            let continues = |index: u16| {
-                let desc = self.memory().and_then(|memory| descriptor(memory, self.ring, self.shape, index));
-                desc.is_none_or(|desc| desc.has_next() || self.lengths.contains(&desc.length))
-            };
-            while from != published && continues(from.wrapping_sub(1)) {
-                from = from.wrapping_add(1);
-            }
-        }
-        self.doubtful = false;
+        let from = published.wrapping_sub(keep);
         self.miss(distance(from, self.next));
-        self.next = from;
+        self.resume(from);
+        if from == published {
+            (self.doubtful, self.proven) = (false, true);
+        }
     }
 
     fn miss(&mut self, descriptors: u16) {
@@ -236,22 +271,17 @@ impl Tap {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let began = self.next;
         self.batch.start(time);
-        if self.lengths.is_empty() {
-            self.note_buffers();
-        }
         while distance(self.next, began) < BATCH && self.next != published {
             let first = self.next;
             let packet =
                 read_packet(&self.regions, self.ring, self.shape, (first, published), |desc, next| {
                     self.batch.pieces.push(Piece::of(desc));
                     if next && self.direction == Direction::S2m {
-                        note(&mut self.lengths, desc.length);
+                        self.continued = self.continued.min(desc.length);
                     }
                 });
             self.next = first.wrapping_add(packet.slots.max(1));
-            let doubtful = packet
-                .last
-                .is_none_or(|last| self.lengths.contains(&last) && packet.is_doubtful(self.direction));
+            let doubtful = packet.last.is_none_or(|last| self.may_go_on(last));
             // what follows one may be the rest of it
             let rest = std::mem::replace(&mut self.doubtful, doubtful);
             if packet.fault || doubtful || rest {
@@ -259,17 +289,20 @@ impl Tap {
                 self.miss(packet.slots.max(1));
                 continue;
             }
-            self.batch.add(first, packet.slots, &self.regions, self.bytes);
+            let since = if self.proven && first == began { first } else { first.wrapping_sub(1) };
+            self.batch.add((since, first, packet.slots), &self.regions, self.bytes);
         }
+        let last = self.next.wrapping_sub(1);
         // behind the copies
         let (head, tail) = self.indices()?;
-        let late = self.looked.elapsed() > MAX_GAP;
+        let late = self.looked.elapsed() > self.gap;
         match self.direction {
             Direction::S2m => {
                 self.batch.copied(Instant::now(), head);
                 let used = distance(head, tail);
-                let kept = |first: u16| !late && used <= self.shape.size() && distance(first, tail) <= used;
-                self.batch.mark(|item| kept(item.first));
+                let kept = |slot: u16| !late && used <= self.shape.size() && distance(slot, tail) < used;
+                self.batch.mark(|item| kept(item.since));
+                self.proven = kept(last);
                 if late {
                     self.give_up();
                 } else if self.batch.all_certain() {
@@ -278,13 +311,15 @@ impl Tap {
             }
             Direction::M2s => {
                 let size = self.shape.size();
-                if distance(head, tail) <= size && head != tail {
-                    self.note_posted(self.ring, head.wrapping_sub(1));
-                }
-                let own = |item: &batch::Item| item.own && !late && distance(head, item.first) <= size;
-                self.batch.mark(own);
+                let kept = |slot: u16| !late && distance(head, slot) <= size;
+                self.batch.mark(|item| item.own && kept(item.since));
+                self.proven = kept(last);
                 self.finish(batch::Item::is_certain, take);
             }
+        }
+        if self.next == published {
+            // a sender publishes whole packets
+            (self.doubtful, self.proven) = (false, true);
         }
         Some(())
     }
@@ -323,18 +358,5 @@ impl Tap {
 
     fn give_up(&mut self) {
         self.finish(|_| false, &mut |_| {});
-    }
-
-    fn note_posted(&mut self, ring: usize, index: u16) {
-        let desc = self.memory().and_then(|memory| descriptor(memory, ring, self.shape, index));
-        if let Some(desc) = desc {
-            note(&mut self.lengths, desc.length);
-        }
-    }
-}
-
-fn note(lengths: &mut Vec<u32>, length: u32) {
-    if !lengths.contains(&length) && lengths.len() < LENGTHS {
-        lengths.push(length);
     }
 }

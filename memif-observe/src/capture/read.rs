@@ -6,7 +6,6 @@ use memif_os::region_file::ObservedRegion;
 use memif_ring::cursor::distance;
 use memif_ring::layout::{Desc, MAX_PACKET_SIZE, MAX_SEGMENTS};
 
-use crate::direction::Direction;
 use crate::geometry::{Shape, descriptor};
 
 /// Bytes that a descriptor names.
@@ -38,16 +37,6 @@ pub(super) struct Read {
     pub(super) fault: bool,
 }
 
-impl Read {
-    /// Whether a last piece of a known length may be something else: see the module.
-    pub(super) const fn is_doubtful(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::S2m => self.slots == 1,
-            Direction::M2s => true,
-        }
-    }
-}
-
 /// Reads the descriptors of the packet that begins at `from`, none from `until` on, and calls `each` with them, and whether the
 /// packet goes on.
 pub(super) fn read_packet(
@@ -61,8 +50,13 @@ pub(super) fn read_packet(
     let Some((_, memory)) = regions.first() else { return read };
     let mut length = 0usize;
     while read.slots < distance(until, from) && usize::from(read.slots) < MAX_SEGMENTS {
-        let Some(desc) = descriptor(memory, ring, shape, from.wrapping_add(read.slots)) else { return read };
+        let snapshot = || descriptor(memory, ring, shape, from.wrapping_add(read.slots));
+        let (Some(desc), again) = (snapshot(), snapshot()) else { return read };
         read.slots += 1;
+        if again != Some(desc) {
+            // half of one and half of another
+            return read;
+        }
         let piece = Piece::of(&desc);
         let region = regions.iter().find(|(index, _)| *index == piece.region);
         length += desc.length as usize;

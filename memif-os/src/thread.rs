@@ -4,10 +4,11 @@
 //! on its own threads, or blocks signals everywhere to take them with `signalfd`; so a library's threads block them all.
 //! Those that tell a thread of its own fault must not be blocked: the kernel ends the process at once when they are,
 //! whatever handler there is, and the one of [`guard`](crate::guard) could not do its work.
-#![allow(unsafe_code)] // signal masks
+#![allow(unsafe_code)] // signal masks, and threads without the standard library's start
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
@@ -55,6 +56,85 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     find_room(USUAL_STACK)?;
     let _before = Restored(change(libc::SIG_SETMASK, &all_but_faults())?);
     Builder::new().name(name.to_owned()).spawn_scoped(scope, body)
+}
+
+/// As [`spawn`], for a thread that nobody joins, which may be started while memory runs out: the standard library ends the
+/// process when it finds no memory for the stack on which a new thread handles signals, and [`spawn`] cannot keep other threads
+/// from taking it. This thread has no such stack. A panic of `body` ends it and nothing else.
+///
+/// `stack` is its size in bytes.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_detached(
+    name: &'static str,
+    stack: usize,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    find_room(stack)?;
+    let _before = Restored(change(libc::SIG_SETMASK, &all_but_faults())?);
+    let attributes = Attributes::detached(stack)?;
+    let start = Box::into_raw(Box::new(Start { name, body: Box::new(body) }));
+    let mut thread = MaybeUninit::uninit();
+    // SAFETY: the attributes are initialised, and `begin` takes what `start` points to, which is its own from here on.
+    match unsafe { libc::pthread_create(thread.as_mut_ptr(), &raw const attributes.0, begin, start.cast()) } {
+        0 => Ok(()),
+        error => {
+            // SAFETY: no thread has begun, so it is still ours, as it came out of the box.
+            drop(unsafe { Box::from_raw(start) });
+            Err(io::Error::from_raw_os_error(error))
+        }
+    }
+}
+
+/// What a thread begins with.
+struct Start {
+    name: &'static str,
+    body: Box<dyn FnOnce() + Send>,
+}
+
+extern "C" fn begin(start: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: made from a box by `spawn_detached`, which gave it to this thread alone.
+    let Start { name, body } = *unsafe { Box::from_raw(start.cast::<Start>()) };
+    let mut bytes = [0; 16]; // what a name may have, with its end
+    bytes.iter_mut().zip(name.bytes()).take(15).for_each(|(to, from)| *to = from);
+    // SAFETY: a string that ends within the array.
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
+    // a panic has printed its message, and must not leave Rust
+    let _ = catch_unwind(AssertUnwindSafe(body));
+    ptr::null_mut()
+}
+
+/// How a thread is to be.
+struct Attributes(libc::pthread_attr_t);
+
+impl Attributes {
+    fn detached(stack: usize) -> io::Result<Self> {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: there is room for the attributes.
+        check(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;
+        // SAFETY: initialised above.
+        let mut attributes = Self(unsafe { attributes.assume_init() });
+        // SAFETY: initialised, as above; both calls check their values.
+        check(unsafe { libc::pthread_attr_setstacksize(&raw mut attributes.0, stack) })?;
+        // SAFETY: as above.
+        check(unsafe {
+            libc::pthread_attr_setdetachstate(&raw mut attributes.0, libc::PTHREAD_CREATE_DETACHED)
+        })?;
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialised, and not used again.
+        unsafe { libc::pthread_attr_destroy(&raw mut self.0) };
+    }
+}
+
+/// The result of a function of pthreads.
+fn check(error: libc::c_int) -> io::Result<()> {
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 /// Whether there is memory for a thread, at this moment.
@@ -122,6 +202,7 @@ fn all_but_faults() -> libc::sigset_t {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::mpsc::channel;
     use std::thread;
 
     use super::*;
@@ -155,6 +236,28 @@ mod tests {
         thread::scope(|scope| spawn_scoped(scope, "scoped", || borrowed = blocked()).map(drop)).unwrap();
         assert_eq!(borrowed, mask);
         assert_eq!(blocked(), before, "the maker's mask is as it was");
+    }
+
+    #[test]
+    fn a_detached_thread_has_a_name_and_its_panic_ends_it_alone() {
+        let before = blocked();
+        let (tell, told) = channel();
+        let name = || fs::read_to_string("/proc/thread-self/comm").unwrap();
+        spawn_detached("a-name-of-more-than-15", 128 << 10, move || tell.send((blocked(), name())).unwrap())
+            .unwrap();
+        let (mask, name) = told.recv().unwrap();
+        assert_eq!(name, "a-name-of-more-\n");
+        assert_eq!(mask & bits(&FAULTS), 0);
+        assert_ne!(mask & bits(&[libc::SIGTERM]), 0);
+        assert_eq!(blocked(), before, "the maker's mask is as it was");
+        let (tell, told) = channel::<()>();
+        spawn_detached("panics", 128 << 10, move || {
+            let _held = tell;
+            panic!("on purpose");
+        })
+        .unwrap();
+        assert!(told.recv().is_err(), "what it held is dropped");
+        assert!(spawn_detached("too little", 1, || ()).is_err());
     }
 
     #[test]

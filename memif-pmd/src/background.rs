@@ -9,7 +9,6 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::rate_limit::RateLimit;
@@ -74,10 +73,22 @@ struct Inner {
     warnings: RateLimit,
 }
 
-struct Thread {
-    handle: JoinHandle<()>,
-    /// It takes no more work, though it may not have ended yet.
-    leaving: Arc<AtomicBool>,
+/// A thread of a crew. When it takes no more work, though it may not have ended yet, it has dropped [`Staying`].
+struct Thread(Arc<AtomicBool>);
+
+impl Thread {
+    fn is_leaving(&self) -> bool {
+        self.0.load(Ordering::Relaxed) // written under the lock, but for a thread that panicked
+    }
+}
+
+/// What a thread has while it takes work.
+struct Staying(Arc<AtomicBool>);
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed); // see `Thread::is_leaving`
+    }
 }
 
 /// How busy a pool is.
@@ -152,10 +163,9 @@ impl Pool {
 
     fn start(&self, crew: &'static Crew, inner: &mut Inner) -> io::Result<()> {
         let leaving = Arc::new(AtomicBool::new(false));
-        let (theirs, limits) = (Arc::clone(&leaving), self.threads);
-        let body = move || crew.run(limits, &theirs);
-        let handle = memif_os::thread::spawn(self.name, Some(STACK), body)?;
-        inner.threads.push(Thread { handle, leaving });
+        let (staying, limits) = (Staying(Arc::clone(&leaving)), self.threads);
+        memif_os::thread::spawn_detached(self.name, STACK, move || crew.run(limits, staying))?;
+        inner.threads.push(Thread(leaving));
         Ok(())
     }
 
@@ -184,7 +194,7 @@ impl Crew {
         Self { process, inner: Mutex::new(inner), ready: Condvar::new() }
     }
 
-    fn run(&self, limits: Threads, leaving: &AtomicBool) {
+    fn run(&self, limits: Threads, staying: Staying) {
         let mut inner = self.lock();
         loop {
             if let Some((owner, work)) = inner.take(limits) {
@@ -203,7 +213,7 @@ impl Crew {
             (inner, timed_out) = self.wait(inner);
             inner.idle -= 1;
             if timed_out && inner.queue.is_empty() && !inner.is_held_by_one() {
-                leaving.store(true, Ordering::Relaxed); // read under the lock
+                drop(staying);
                 return;
             }
         }
@@ -245,13 +255,11 @@ impl Inner {
 
     /// Whether the only thread there is must stay.
     fn is_held_by_one(&self) -> bool {
-        let staying = self.threads.iter().filter(|thread| !thread.leaving.load(Ordering::Relaxed));
-        self.holders > 0 && staying.count() <= 1
+        self.holders > 0 && self.threads.iter().filter(|thread| !thread.is_leaving()).count() <= 1
     }
 
-    /// Threads that have ended, some without having begun, where memory was short.
     fn forget_dead_threads(&mut self) {
-        self.threads.retain(|thread| !thread.handle.is_finished() && !thread.leaving.load(Ordering::Relaxed));
+        self.threads.retain(|thread| !thread.is_leaving());
     }
 }
 
@@ -332,7 +340,7 @@ mod tests {
         run(&POOL, Owner::Interface(1)).recv_timeout(PATIENCE).unwrap();
         drop(held);
         let end = Instant::now() + PATIENCE;
-        while !POOL.crew().lock().threads.iter().all(|thread| thread.handle.is_finished()) {
+        while !POOL.crew().lock().threads.iter().all(Thread::is_leaving) {
             assert!(Instant::now() < end, "it never ends");
             thread::sleep(Duration::from_millis(20));
         }

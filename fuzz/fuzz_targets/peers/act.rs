@@ -35,8 +35,8 @@ pub(crate) trait Peer {
     fn event(&self, direction: Direction) -> Option<&OwnedFd>;
     /// Packets in good order, or the slots for them.
     fn publish_next(&mut self);
-    /// A message of its own making was sent.
-    fn noted(&mut self, draft: &Draft);
+    /// Something was sent: a message of its own making, or, without one, bytes that may be a message by chance.
+    fn noted(&mut self, draft: Option<&Draft>);
 }
 
 /// A descriptor that a peer may pass.
@@ -153,6 +153,7 @@ impl Act {
                 let things: Vec<_> = (0..things % 5).map(|_| thing.open(peer)).collect();
                 let fds: Vec<_> = things.iter().map(AsFd::as_fd).collect();
                 peer.wire().send_bytes(bytes, &fds);
+                peer.noted(None);
             }
             Self::HangUp => peer.hang_up(),
             Self::Publish => peer.publish_next(),
@@ -211,7 +212,6 @@ fn say(peer: &mut impl Peer, draft: &Draft, damage: &Damage, thing: Thing) {
     let things: Vec<_> = (0..damage.fds(right)).map(|_| thing.open(peer)).collect();
     let fds: Vec<_> = things.iter().map(AsFd::as_fd).collect();
     peer.wire().send_bytes(&damage.bytes(&draft.message(peer.due()).emit()), &fds);
-    if damage.is_none() {
-        peer.noted(draft);
-    }
+    // damage may meet bytes that mean nothing
+    peer.noted(damage.is_none().then_some(draft));
 }

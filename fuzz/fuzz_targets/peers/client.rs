@@ -160,11 +160,11 @@ impl Peer for Client {
         self.slave.m2s().set_head(self.next[1]);
     }
 
-    fn noted(&mut self, draft: &Draft) {
+    fn noted(&mut self, draft: Option<&Draft>) {
         match draft {
-            Draft::AddRegion { .. } => self.due.region += 1,
-            Draft::AddRing { s2m: true, .. } => self.due.s2m += 1,
-            Draft::AddRing { s2m: false, .. } => self.due.m2s += 1,
+            Some(Draft::AddRegion { .. }) => self.due.region += 1,
+            Some(Draft::AddRing { s2m: true, .. }) => self.due.s2m += 1,
+            Some(Draft::AddRing { s2m: false, .. }) => self.due.m2s += 1,
             _ => {}
         }
         self.sent += 1;

@@ -173,5 +173,5 @@ impl Peer for Server {
         self.next = at.wrapping_add(1);
     }
 
-    fn noted(&mut self, _: &Draft) {}
+    fn noted(&mut self, _: Option<&Draft>) {}
 }

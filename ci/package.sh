@@ -10,6 +10,8 @@ for package in json.load(sys.stdin)["packages"]:
         if package["publish"] is None and not package[field]:
             sys.exit("package: %s has no %s" % (package["name"], field))'
 rm -rf "$target/package"
+# what an earlier run has unpacked: cargo takes crates of the same version for the same
+rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/memif-*
 # a work tree is being worked on, and shows in the archives what it has not committed
 cargo publish --workspace --dry-run --locked --quiet --allow-dirty
 

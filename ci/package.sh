@@ -3,15 +3,16 @@
 # from what is in it and in the other archives, and its documentation's programs pass. Nothing is uploaded.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=${CARGO_TARGET_DIR:-$PWD/target}
+# a folder of its own, in which what an earlier run has unpacked and built is not taken for the crates of today: for cargo one
+# version is one content
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/publish
 cargo metadata --locked --no-deps --format-version 1 | python3 -c 'import json, sys
 for package in json.load(sys.stdin)["packages"]:
     for field in ("description", "license", "repository", "homepage", "documentation", "readme", "keywords", "categories", "rust_version"):
         if package["publish"] is None and not package[field]:
             sys.exit("package: %s has no %s" % (package["name"], field))'
-rm -rf "$target/package"
-# what an earlier run has unpacked: cargo takes crates of the same version for the same
-rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/memif-*
+rm -rf "$CARGO_TARGET_DIR/package" "$CARGO_TARGET_DIR"/debug/.fingerprint/memif-* \
+    "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/memif-*
 # a work tree is being worked on, and shows in the archives what it has not committed
 cargo publish --workspace --dry-run --locked --quiet --allow-dirty
 
@@ -20,7 +21,7 @@ archives=$(mktemp -d)
 trap 'rm -rf "$archives"' EXIT
 printf '[workspace]\nresolver = "3"\nmembers = ["*"]\n[patch.crates-io]\n' >"$archives/Cargo.toml"
 count=0
-for archive in "$target"/package/tmp-crate/*.crate; do
+for archive in "$CARGO_TARGET_DIR"/package/tmp-crate/*.crate; do
     tar --extract --file "$archive" --directory "$archives"
     folder=$(basename "$archive" .crate)
     # copies, as not every file system and tool keeps links
@@ -31,5 +32,5 @@ for archive in "$target"/package/tmp-crate/*.crate; do
     count=$((count + 1))
 done
 cp Cargo.lock "$archives/"
-CARGO_TARGET_DIR=$target cargo test --quiet --doc --workspace --manifest-path "$archives/Cargo.toml"
+cargo test --quiet --doc --workspace --manifest-path "$archives/Cargo.toml"
 echo "package: $count archives"

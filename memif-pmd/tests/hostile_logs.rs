@@ -216,6 +216,13 @@ fn address_space() -> u64 {
     pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
 }
 
+/// Threads that close what peers left.
+fn closers() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok()); // it may have ended
+    names.filter(|name| name == "memif-closer\n").count()
+}
+
 /// Each client leaves a descriptor behind that must be closed, and no thread can be started for it: the one that there is
 /// waits for a socket that lingers.
 #[test]
@@ -232,6 +239,7 @@ fn threads_that_cannot_be_started() {
     let clients: Vec<_> =
         (0..100).map(|_| ScriptedSlave::until(&arena.socket, VICTIM, Step::Hello)).collect();
     arena.bystander.moves_on();
+    until("idle threads to end", || closers() == 1);
     limit_address_space(Some(address_space() + (64 << 10)));
     for client in &clients {
         client.wire.send(&client.region(), &[memory.fd()]);

@@ -90,6 +90,19 @@ fn receive_some(rx: &mut RxQueue) -> Vec<Vec<u8>> {
     burst.iter().map(<[u8]>::to_vec).collect()
 }
 
+/// Sends packets until one gets through, as a link is up on one side before it is on the other; takes all that do.
+fn wait_for_way((tx, rx): (&mut TxQueue, &mut RxQueue)) {
+    let mut number = 0;
+    until("the way", || {
+        number += 1;
+        send(tx, &[&packet(60, number)]);
+        !receive_some(rx).is_empty()
+    });
+    let last = packet(60, number + 1);
+    send(tx, &[&last]);
+    until("the last one", || receive_some(rx).contains(&last));
+}
+
 #[test]
 fn the_program_of_the_readme_forwards_and_is_what_the_readme_shows() {
     let text = include_str!("../examples/readme.rs");
@@ -103,6 +116,7 @@ fn the_program_of_the_readme_forwards_and_is_what_the_readme_shows() {
     let left = slave(&memif, &socket("left.sock"), 1);
     right.wait_up(Some(PATIENCE)).unwrap();
     let ((mut left_tx, mut left_rx), (mut right_tx, mut right_rx)) = (queues(&left), queues(&right));
+    wait_for_way((&mut right_tx, &mut left_rx));
     let mut ipv4 = packet(60, 7);
     ipv4[12..14].copy_from_slice(&[0x08, 0x00]);
     send(&mut left_tx, &[&ipv4, &packet(60, 1), &ipv4]);

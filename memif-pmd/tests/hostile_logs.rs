@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-use common::{address, in_child_process, packet, until};
+use common::{address, in_child_process, packet, thread_names, until};
 use hostile_peer::bystander::Bystander;
 use hostile_peer::lingering::LINGER;
 use hostile_peer::memory::Memory;
@@ -218,9 +218,7 @@ fn address_space() -> u64 {
 
 /// Threads that close what peers left.
 fn closers() -> usize {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok()); // it may have ended
-    names.filter(|name| name == "memif-closer\n").count()
+    thread_names().filter(|name| name == "memif-closer").count()
 }
 
 /// Each client leaves a descriptor behind that must be closed, and no thread can be started for it: the one that there is

@@ -218,14 +218,19 @@ pub(crate) fn open_descriptors() -> usize {
 /// Most threads that map, allocate, close and unmap, of all control planes of a process together.
 const BACKGROUND: usize = 44;
 
+/// Names of this process's threads, but for those that end meanwhile.
+pub(crate) fn thread_names() -> impl Iterator<Item = String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned())
+}
+
 /// Threads of this process: those in the background, which are few, come as there is work and end soon after it, and all
 /// others.
 fn threads_by_kind() -> (usize, usize) {
-    let names = fs::read_dir("/proc/self/task").unwrap();
-    let names = names.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
     let background =
-        |name: &String| ["memif-closer", "memif-unmapper", "memif-builder"].contains(&name.trim());
-    let (background, others): (Vec<_>, Vec<_>) = names.partition(background);
+        |name: &String| ["memif-closer", "memif-unmapper", "memif-builder"].contains(&name.as_str());
+    let (background, others): (Vec<_>, Vec<_>) = thread_names().partition(background);
     assert!(background.len() <= BACKGROUND, "{} threads in the background", background.len());
     (background.len(), others.len())
 }

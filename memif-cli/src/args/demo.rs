@@ -1,0 +1,48 @@
+//! Options of the demo.
+
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use memif_os::cpu::CoreList;
+
+use super::values::{SMALLEST, seconds, size};
+
+/// `memif demo`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Packet size in bytes, 64 to 65535; includes an Ethernet header unless the port has mode=ip
+    #[arg(long, value_name = "BYTES", default_value_t = SMALLEST, value_parser = size())]
+    pub size: u16,
+    /// Maximum number of packets in a burst
+    #[arg(long, value_name = "PACKETS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub burst: u16,
+    /// How long to send packets
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub seconds: Duration,
+    /// One core for generator and sink, and one for the forwarder, such as 0,2; by default the first two
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CoreList>,
+    /// Check sequence and content of every packet
+    #[arg(long)]
+    pub verify: bool,
+    /// Fail if the links are not up after this long
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub wait: Duration,
+    /// Print one JSON object a second and one with "final": true at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The whole command line `memif demo`.
+#[derive(Debug, Parser)]
+struct PlainDemo {
+    #[command(flatten)]
+    args: DemoArgs,
+}
+
+impl Default for DemoArgs {
+    /// What `memif demo` without options does.
+    fn default() -> Self {
+        PlainDemo::parse_from(["memif"]).args
+    }
+}

@@ -1,0 +1,28 @@
+//! Options of all commands but the demo.
+
+use std::time::Duration;
+
+use clap::Args;
+use memif_os::cpu::CoreList;
+
+use super::values::seconds;
+
+/// Options of all commands but the demo.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Maximum number of packets in a burst
+    #[arg(long, value_name = "PACKETS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub burst: u16,
+    /// Cores to pin the threads of the queues to, in turn, such as 0,2-4; not pinned by default
+    #[arg(long, value_name = "LIST")]
+    pub core: Option<CoreList>,
+    /// Stop this long after the link is up; by default, run until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub seconds: Option<Duration>,
+    /// Fail if the link is not up after this long; by default, wait without limit
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+    /// Print one JSON object a second and one with "final": true at the end
+    #[arg(long)]
+    pub json: bool,
+}

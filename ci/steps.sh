@@ -49,3 +49,4 @@ table() {
     if ((status == 0)); then printf '=== all passed after %d s\n' "$SECONDS"; else printf '=== FAILED\n'; fi
 }
 trap table EXIT
+trap 'exit 1' HUP INT TERM # else the table of a run that was ended says that nothing failed

@@ -1,6 +1,8 @@
 # shellcheck shell=bash # sourced by .ci/run
 # Steps, one after the other or in lanes side by side, and the time that each took.
 steps=$(mktemp -d)
+touch "$steps/table"
+running=() # process groups of lanes
 
 # step NAME COMMAND...: shows what the command printed once it is over, as other lanes print meanwhile
 step() {
@@ -21,7 +23,7 @@ step() {
 
 # lanes FUNCTION...: runs all side by side; when one fails, the others are ended with everything that they started
 lanes() {
-    local lane process status=0 running=()
+    local lane status=0
     set -m # a process group for each
     for lane in "$@"; do
         (set -e; "$lane") &
@@ -31,11 +33,18 @@ lanes() {
     for lane in "$@"; do
         wait -n || status=$?
         if ((status != 0)); then
-            for process in "${running[@]}"; do kill -TERM -- "-$process" 2>/dev/null || true; done
-            wait
+            end_lanes
             return "$status"
         fi
     done
+    running=()
+}
+
+end_lanes() {
+    local process
+    for process in "${running[@]}"; do kill -TERM -- "-$process" 2>/dev/null || true; done
+    wait
+    running=()
 }
 
 # the last thing that is printed: what failed, or that nothing did
@@ -49,4 +58,4 @@ table() {
     if ((status == 0)); then printf '=== all passed after %d s\n' "$SECONDS"; else printf '=== FAILED\n'; fi
 }
 trap table EXIT
-trap 'exit 1' HUP INT TERM # else the table of a run that was ended says that nothing failed
+trap 'end_lanes; exit 1' HUP INT TERM # without exit, the table of a run that was ended says that nothing failed

@@ -19,8 +19,9 @@ use crate::cores::check_cores;
 use crate::error::ToolError;
 use crate::feeds::Feeds;
 use crate::generator::{Generator, Order};
-use crate::link::Link;
 use crate::packet::Framing;
+use crate::ports::Port;
+use crate::ports::memif::MemifPort;
 use crate::report::{Drops, Measures};
 use crate::run::Run;
 use crate::session::{SECRET, Session};
@@ -58,16 +59,15 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), ToolError> {
     let socket = directory.path().join(SOCKET).to_string_lossy().into_owned();
     let (out, back) = (session.open_master(&socket, OUT)?, session.open_master(&socket, BACK)?);
     let mut forwarder = Forwarder::spawn(directory.path(), far, args.burst)?;
-    let links = [&out, &back];
-    wait_up(&session, &links, args.wait, &mut forwarder)?;
+    wait_up(&session, &[&out, &back], args.wait, &mut forwarder)?;
     // the links are up and the socket is no longer needed: nothing is left behind even if this process is killed
     drop(directory);
-    run(&session, &links, args, (near, far), &mut forwarder)
+    run(&session, [&out, &back], args, (near, far), &mut forwarder)
 }
 
 fn run(
     session: &Session,
-    links: &[&Link; 2],
+    [out, back]: [&MemifPort; 2],
     args: &DemoArgs,
     (near, far): (usize, usize),
     forwarder: &mut Forwarder,
@@ -87,17 +87,17 @@ fn run(
     feeds.follow_sender(sender);
     let (mut sink, receiver, handover) = Sink::new(Framing::Ethernet, args.verify, None)?;
     feeds.follow_sink(receiver, handover);
-    let [out, back] = links;
+    let ports: [&dyn Port; 2] = [out, back];
     let workers = Workers::new()
         .burst(args.burst.into())
         .on_core(near, out.interface.tx(0)?, move |tx, burst| generator.turn(tx, burst))
         .on_core(near, back.interface.rx(0)?, move |rx, burst| sink.turn(rx, burst));
     let measures = Measures { latency: true, verify: args.verify };
     let cores = format!("{near} (generator and sink), {far} (forwarder)");
-    let mut run = Run::start(session, links, workers, feeds, (args.json, measures), &cores)?;
+    let mut run = Run::start(session, &ports, workers, feeds, (args.json, measures), &cores)?;
     run.watch(Some(args.seconds), || forwarder.check())?;
     halt.stop();
-    drain(&run, links);
+    drain(&run, [out, back]);
     session.stop.stop();
     let ForwarderSummary { drops, memory } = forwarder.end();
     if let Some(memory) = memory {
@@ -129,17 +129,17 @@ fn make_directory() -> Result<TempDir, ToolError> {
 /// Waits for both links, or for the forwarder's early end.
 fn wait_up(
     session: &Session,
-    links: &[&Link],
+    ports: &[&dyn Port],
     limit: Duration,
     forwarder: &mut Forwarder,
 ) -> Result<(), ToolError> {
-    let up = session.wait_up(links, Some(limit));
+    let up = session.wait_up(ports, Some(limit));
     forwarder.check()?;
     up.map(drop)
 }
 
 /// Waits until all sent packets have arrived, or no more arrive.
-fn drain(run: &Run<'_>, links: &[&Link]) {
+fn drain(run: &Run<'_>, links: [&MemifPort; 2]) {
     let mut arrived = 0;
     let mut still = Instant::now();
     while links.iter().all(|link| link.interface.is_up()) && still.elapsed() < STALLED_AFTER {

@@ -42,6 +42,14 @@ pub(crate) enum ToolError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// A capture cannot be replayed.
+    #[error("cannot replay the capture {path}: {problem}")]
+    Replay {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The link did not come up within `--wait`.
     #[error("no link on {port} after {seconds} s: {reason}")]
     NoLink {

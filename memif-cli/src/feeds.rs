@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::counters::{Counts, Published};
 use crate::error::ToolError;
 use crate::latency::{Handover, Latencies, histogram};
-use crate::link::Link;
+use crate::ports::Port;
 use crate::report::{Drops, Totals};
 
 /// Counters and latencies that workers publish.
@@ -44,11 +44,11 @@ impl Feeds {
         (!self.senders.is_empty()).then(|| sum(&self.senders).packets)
     }
 
-    /// Counters of workers and interfaces so far.
-    pub(crate) fn totals(&self, links: &[&Link]) -> Totals {
+    /// Counters of workers and ports so far.
+    pub(crate) fn totals(&self, ports: &[&dyn Port]) -> Totals {
         // receivers first: packets sent in between must not count as missing
         let counts = self.counts();
-        Totals { counts, drops: drops(links), sent: self.sent() }
+        Totals { counts, drops: drops(ports), sent: self.sent() }
     }
 
     /// Asks the workers for their latencies.
@@ -68,15 +68,11 @@ fn sum(workers: &[Arc<Published>]) -> Counts {
     workers.iter().fold(Counts::default(), |total, worker| total.join(worker.read()))
 }
 
-/// What the interfaces have dropped, by reason.
-fn drops(links: &[&Link]) -> Drops {
+/// What the ports have dropped, by reason.
+fn drops(ports: &[&dyn Port]) -> Drops {
     let mut drops = Drops::new();
-    for details in links.iter().filter_map(|link| link.interface.details().ok()) {
-        for queue in details.rx.iter().chain(&details.tx) {
-            for (reason, count) in queue.stats.drops().filter(|(_, count)| *count > 0) {
-                *drops.entry(reason.to_owned()).or_default() += count;
-            }
-        }
+    for (reason, count) in ports.iter().flat_map(|port| port.drops()) {
+        *drops.entry(reason).or_default() += count;
     }
     drops
 }

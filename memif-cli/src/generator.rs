@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memif_os::clock::monotonic_ns;
-use memif_pmd::{Burst, Stop, TxQueue};
+use memif_pmd::{Burst, Stop};
 
 use crate::counters::{Counts, Published};
 use crate::packet::{Fill, Framing, Stream, Template};
+use crate::ports::Outlet;
 use crate::sizes::Sizes;
 
 /// How far a generator that has paused makes up for the packets of the pause, in nanoseconds.
@@ -99,7 +100,7 @@ impl Generator {
 
     /// Sends a burst, if the queue has a ring and there is anything to send.
     #[inline]
-    pub(crate) fn turn(&mut self, tx: &mut TxQueue, burst: &mut Burst) {
+    pub(crate) fn turn(&mut self, tx: &mut (impl Outlet + ?Sized), burst: &mut Burst) {
         if self.halt.is_stopped() {
             return;
         }
@@ -112,8 +113,8 @@ impl Generator {
         }
         let before = burst.len();
         if tx.send(burst) > 0 {
-            let stats = tx.stats();
-            self.counts.reached(stats.packets, stats.bytes, now);
+            let moved = tx.moved();
+            self.counts.reached(moved.packets, moved.bytes, now);
             self.published.publish(&self.counts);
         }
         let gone = (before - burst.len()) as u64;

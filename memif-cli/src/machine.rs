@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 
 use memif_pmd::LineSize;
 
-use crate::link::Link;
+use crate::ports::Port;
 use crate::report::Machine;
 
 impl Machine {
-    /// This machine, for a run on `cores` with `links`.
-    pub(crate) fn of(links: &[&Link], cores: &str) -> Self {
-        Self { processor: processor(), cores: cores.to_owned(), memory: memory(links), rings: rings(links) }
+    /// This machine, for a run on `cores` with `ports`.
+    pub(crate) fn of(ports: &[&dyn Port], cores: &str) -> Self {
+        Self { processor: processor(), cores: cores.to_owned(), memory: memory(ports), rings: rings(ports) }
     }
 }
 
 /// Page sizes of the shared memory, and why it is not on huge pages if this process allocated it.
-fn memory(links: &[&Link]) -> String {
-    let details = links.iter().filter_map(|link| link.interface.details().ok());
+fn memory(ports: &[&dyn Port]) -> String {
+    let details = ports.iter().filter_map(|port| port.details());
     let regions: Vec<_> = details.flat_map(|details| details.regions).collect();
     let sizes: BTreeSet<u64> = regions.iter().map(|region| region.page_size / 1024).collect();
     if sizes.is_empty() {
@@ -32,8 +32,8 @@ fn memory(links: &[&Link]) -> String {
 }
 
 /// The cache lines that the rings of the links are laid out for.
-fn rings(links: &[&Link]) -> String {
-    let details = links.iter().filter_map(|link| link.interface.details().ok());
+fn rings(ports: &[&dyn Port]) -> String {
+    let details = ports.iter().filter_map(|port| port.details());
     let sizes: BTreeSet<usize> =
         details.filter_map(|details| details.line_size).map(LineSize::bytes).collect();
     if sizes.is_empty() {

@@ -1,11 +1,12 @@
-//! The `memif` tool: generator, sink, echo and forwarder over memif interfaces, to test and measure any peer: VPP, DPDK,
+//! The `memif` tool: generator, sink, echo and forwarder over memif interfaces and captures, to test and measure any peer: VPP, DPDK,
 //! libmemif or itself.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `args`, `error` | the command line, errors and exit status |
 //! | `tools`, `demo` | the commands |
-//! | `session`, `link`, `run` | opening ports, waiting for links, running workers |
+//! | `session`, `run` | opening ports, waiting for links, running workers |
+//! | `ports/` | what packets come from and go to, a file for each kind |
 //! | `generator`, `sink`, `relay` | what a worker does in one turn |
 //! | `packet`, `check` | test packets, and checking them |
 //! | `counters`, `latency`, `feeds` | from the workers to the report |
@@ -23,10 +24,10 @@ mod error;
 mod feeds;
 mod generator;
 mod latency;
-mod link;
 mod machine;
 mod observe;
 mod packet;
+mod ports;
 mod relay;
 mod report;
 mod run;

@@ -9,7 +9,7 @@ use memif_pmd::{Running, Workers};
 use crate::error::ToolError;
 use crate::feeds::Feeds;
 use crate::latency::{Latencies, histogram};
-use crate::link::Link;
+use crate::ports::Port;
 use crate::report::{Drops, Machine, Measures, Report, Totals};
 use crate::session::{STEP, Session};
 
@@ -18,8 +18,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// A run: workers, their counters and the report.
 pub(crate) struct Run<'s> {
     session: &'s Session,
-    links: &'s [&'s Link],
-    /// `None` if the run was interrupted before the links were up.
+    ports: &'s [&'s dyn Port],
+    /// `None` if the run was interrupted before the ports were up.
     running: Option<Running>,
     /// What the workers publish.
     pub feeds: Feeds,
@@ -31,23 +31,23 @@ pub(crate) struct Run<'s> {
 }
 
 impl<'s> Run<'s> {
-    /// Starts the workers on links that are up, unless the run is complete already.
+    /// Starts the workers on ports that are up, unless the run is complete already.
     ///
     /// # Errors
     /// A core that cannot be used, no memory, no thread.
     pub(crate) fn start(
         session: &'s Session,
-        links: &'s [&'s Link],
+        ports: &'s [&'s dyn Port],
         workers: Workers<'static>,
         feeds: Feeds,
         (json, measures): (bool, Measures),
         cores: &str,
     ) -> Result<Self, ToolError> {
-        let machine = Machine::of(links, cores);
+        let machine = Machine::of(ports, cores);
         let running = if session.is_over() { None } else { Some(workers.start()?) };
         let began_ns = monotonic_ns();
         let report = Report::new(json, measures, began_ns);
-        Ok(Self { session, links, running, feeds, report, latencies: histogram()?, machine, began_ns })
+        Ok(Self { session, ports, running, feeds, report, latencies: histogram()?, machine, began_ns })
     }
 
     /// Reports once a second until the run is complete or `limit` has passed. An error of `check` ends it as well.
@@ -75,12 +75,12 @@ impl<'s> Run<'s> {
 
     fn line(&mut self) -> Result<(), ToolError> {
         self.feeds.request_latencies();
-        self.links.iter().for_each(|link| self.session.report_faults(link));
+        self.ports.iter().for_each(|port| self.session.report_faults(*port));
         // time for the workers, which hand over between two bursts
         thread::sleep(STEP / 10);
         let new = self.feeds.collect()?;
         let _ = self.latencies.add(&new); // both have the same bounds, which is all that may fail
-        self.report.line(self.feeds.totals(self.links), &new, monotonic_ns())
+        self.report.line(self.feeds.totals(self.ports), &new, monotonic_ns())
     }
 
     /// Stops the workers and prints the summary, to which `others` adds drops of other processes.
@@ -95,7 +95,7 @@ impl<'s> Run<'s> {
         }
         let rest = self.feeds.collect()?;
         let _ = self.latencies.add(&rest); // as above
-        let mut totals = self.feeds.totals(self.links);
+        let mut totals = self.feeds.totals(self.ports);
         for (reason, count) in others {
             *totals.drops.entry(reason).or_default() += count;
         }

@@ -3,16 +3,29 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
-use memif_pmd::{Error as MemifError, InterfaceBuilder, Memif, Port, Role, Stop, ctrl_c};
+use memif_pmd::{InterfaceBuilder, Memif, Port as MemifSpec, Role, Stop, ctrl_c};
 
 use crate::error::ToolError;
-use crate::link::Link;
+use crate::packet::Framing;
+use crate::ports::memif::MemifPort;
+use crate::ports::{NullPort, Port, ReplayPort, Spec, Timing, WrittenPort};
 use crate::status::Notes;
 
 /// Interval at which the main thread polls.
 pub(crate) const STEP: Duration = Duration::from_millis(20);
 /// The environment variable with the secret of ports that give none.
 pub(crate) const SECRET: &str = "MEMIF_SECRET";
+
+/// What a command does with a capture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum CaptureUse {
+    /// It is replayed.
+    Replay(Timing),
+    /// It is written, with packets that begin so.
+    Write(Framing),
+    /// Nothing.
+    None,
+}
 
 /// The control plane, and what ends the run.
 pub(crate) struct Session {
@@ -33,19 +46,31 @@ impl Session {
         Ok(Self { signal: ctrl_c()?, memif: Memif::start()?, stop: Stop::new()?, quiet })
     }
 
-    /// Opens the interface that a port describes.
+    /// Opens a port.
     ///
     /// # Errors
-    /// A number out of range, a socket that cannot be used, no memory.
-    pub(crate) fn open(&self, port: &Port) -> Result<Link, ToolError> {
-        self.open_with(port.socket(), self.builder(port)?)
+    /// A number out of range, a socket or a file that cannot be used, no memory.
+    pub(crate) fn open(&self, spec: &Spec, captures: CaptureUse) -> Result<Box<dyn Port>, ToolError> {
+        Ok(match (spec, captures) {
+            (Spec::Memif(spec), _) => Box::new(self.open_with(spec.socket(), self.builder(spec)?)?),
+            (Spec::Null, _) => Box::new(NullPort),
+            (Spec::Pcap(path), CaptureUse::Replay(timing)) => Box::new(ReplayPort::open(path, timing)?),
+            (Spec::Pcap(path), CaptureUse::Write(framing)) => Box::new(WrittenPort::create(path, framing)?),
+            (Spec::Pcap(_), CaptureUse::None) => {
+                let problem = "a capture cannot be answered: give pcap:FILE to forward, sink or gen";
+                return Err(ToolError::Usage(problem.to_owned()));
+            }
+        })
     }
 
     /// Opens two slaves with their buffers in one memory, large enough for each to reconnect while the other one continues.
     ///
     /// # Errors
     /// As [`Session::open`]; ports that cannot share memory.
-    pub(crate) fn open_sharing(&self, left: &Port, right: &Port) -> Result<(Link, Link), ToolError> {
+    pub(crate) fn open_sharing(&self, left: &Spec, right: &Spec) -> Result<[Box<dyn Port>; 2], ToolError> {
+        let (Some(left), Some(right)) = (left.memif(), right.memif()) else {
+            return Err(ToolError::Usage("--zero-copy needs two memif ports".to_owned()));
+        };
         if let Some(port) = [left, right].into_iter().find(|port| port.role() == Role::Master) {
             let problem = format!("--zero-copy needs two slaves, and {} is a master", port.socket());
             return Err(ToolError::Usage(problem));
@@ -60,12 +85,13 @@ impl Session {
         let buffers = left.buffers().saturating_add(right.buffers()).saturating_mul(2);
         let memory = self.memif.packet_memory().buffers(buffers).buffer_size(ours);
         let memory = memory.huge_pages(left.huge_pages()).allocate()?;
-        let open = |port: &Port| self.open_with(port.socket(), self.builder(port)?.packet_memory(&memory));
-        Ok((open(left)?, open(right)?))
+        let open =
+            |port: &MemifSpec| self.open_with(port.socket(), self.builder(port)?.packet_memory(&memory));
+        Ok([Box::new(open(left)?), Box::new(open(right)?)])
     }
 
     /// The port's interface. A port without a secret takes that of the environment.
-    fn builder(&self, port: &Port) -> Result<InterfaceBuilder<'_>, ToolError> {
+    fn builder(&self, port: &MemifSpec) -> Result<InterfaceBuilder<'_>, ToolError> {
         let builder = port.interface(&self.memif);
         match std::env::var_os(SECRET) {
             Some(secret) if secret.is_empty() => {
@@ -80,14 +106,14 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub(crate) fn open_master(&self, socket: &str, id: u32) -> Result<Link, ToolError> {
+    pub(crate) fn open_master(&self, socket: &str, id: u32) -> Result<MemifPort, ToolError> {
         self.open_with(socket, self.memif.interface(socket).master().id(id))
     }
 
-    fn open_with(&self, socket: &str, builder: InterfaceBuilder<'_>) -> Result<Link, ToolError> {
+    fn open_with(&self, socket: &str, builder: InterfaceBuilder<'_>) -> Result<MemifPort, ToolError> {
         let notes = Notes::new(socket, &self.stop);
         let builder = if self.quiet { builder } else { builder.on_event(move |event| notes.report(event)) };
-        Link::new(socket, builder.open()?)
+        MemifPort::new(socket, builder.open()?)
     }
 
     /// Whether the run is complete, or was interrupted.
@@ -95,31 +121,32 @@ impl Session {
         self.stop.is_stopped() || self.signal.is_stopped()
     }
 
-    /// Waits until all links are up. False if the run was interrupted before.
+    /// Waits until packets can pass all ports. False if the run was interrupted before.
     ///
     /// # Errors
-    /// A link was not up within `limit`.
-    pub(crate) fn wait_up(&self, links: &[&Link], limit: Option<Duration>) -> Result<bool, ToolError> {
+    /// They could not within `limit`, or a port has ended.
+    pub(crate) fn wait_up(&self, ports: &[&dyn Port], limit: Option<Duration>) -> Result<bool, ToolError> {
         let began = Instant::now();
-        for link in links {
-            while let Err(error) = link.interface.wait_up(Some(STEP)) {
-                let MemifError::NoLink { last, .. } = error else { return Err(error.into()) };
-                self.report_faults(link);
+        for port in ports {
+            while let Some(reason) = port.wait_up(STEP)? {
+                self.report_faults(*port);
+                ports.iter().try_for_each(|port| port.check())?;
                 if self.is_over() {
                     return Ok(false);
                 }
                 if let Some(limit) = limit.filter(|limit| began.elapsed() >= *limit) {
-                    return Err(link.not_up(limit, last));
+                    let (port, seconds) = (port.name().to_owned(), limit.as_secs_f64());
+                    return Err(ToolError::NoLink { port, seconds, reason });
                 }
             }
         }
         Ok(true)
     }
 
-    /// Reports faults of the link's peer, unless status messages are suppressed.
-    pub(crate) fn report_faults(&self, link: &Link) {
+    /// Reports faults of the port's peer, unless status messages are suppressed.
+    pub(crate) fn report_faults(&self, port: &dyn Port) {
         if !self.quiet {
-            link.report_faults();
+            port.report_faults();
         }
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memif_os::clock::monotonic_ns;
-use memif_pmd::{Burst, RxQueue, Stop};
+use memif_pmd::{Burst, Stop};
 
 use crate::check::Checker;
 use crate::counters::{Counts, Published};
 use crate::error::ToolError;
 use crate::latency::{Handover, Recorder};
 use crate::packet::{Framing, TestPacket};
+use crate::ports::Inlet;
 
 /// The number of packets on all queues after which the sink ends.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ impl Sink {
 
     /// Receives a burst if there is one, and inspects it.
     #[inline]
-    pub(crate) fn turn(&mut self, rx: &mut RxQueue, burst: &mut Burst) {
+    pub(crate) fn turn(&mut self, rx: &mut (impl Inlet + ?Sized), burst: &mut Burst) {
         self.recorder.hand_over_if_wanted();
         let received = rx.receive(burst);
         if received == 0 {
@@ -80,8 +81,8 @@ impl Sink {
         let now = monotonic_ns();
         self.inspect(burst, now);
         burst.clear();
-        let stats = rx.stats();
-        self.counts.reached(stats.packets, stats.bytes, now);
+        let moved = rx.moved();
+        self.counts.reached(moved.packets, moved.bytes, now);
         self.published.publish(&self.counts);
         if let Some(quota) = &self.quota {
             quota.count(received as u64);

@@ -4,19 +4,19 @@ use std::hash::{BuildHasher, RandomState};
 
 use memif_os::cpu::CoreList;
 use memif_os::thread;
-use memif_pmd::{Burst, Idle, RxMode, RxQueue, Workers};
+use memif_pmd::{Burst, Idle, RxMode, Stop, Workers};
 
 use crate::args::{EchoArgs, ForwardArgs, GenArgs, RunArgs, SinkArgs};
 use crate::cores::{check_cores, place};
 use crate::error::ToolError;
 use crate::feeds::Feeds;
 use crate::generator::{Count, Generator, Order, Pace};
-use crate::link::Link;
 use crate::packet::{Fill, Framing};
+use crate::ports::{Inlet, Port};
 use crate::relay::Relay;
 use crate::report::{Drops, Measures, Totals};
 use crate::run::Run;
-use crate::session::Session;
+use crate::session::{CaptureUse, Session};
 use crate::sink::{Quota, Sink};
 
 const COUNTERS_ONLY: Measures = Measures { latency: false, verify: false };
@@ -46,9 +46,8 @@ fn start(args: &RunArgs, quiet: bool) -> Result<Session, ToolError> {
 /// See [`ToolError`].
 pub(crate) fn generate(args: &GenArgs) -> Result<(), ToolError> {
     let session = start(&args.run, false)?;
-    let port = args.port.parse()?;
-    let link = session.open(&port)?;
-    let framing = Framing::of(port.mode());
+    let port = session.open(&args.port.parse()?, CaptureUse::Write(Framing::Ethernet))?;
+    let framing = port.framing().unwrap_or(Framing::Ethernet);
     let order = Order {
         instance: instance(),
         framing,
@@ -58,27 +57,39 @@ pub(crate) fn generate(args: &GenArgs) -> Result<(), ToolError> {
         count: args.count.map(Count::new),
         halt: session.stop.clone(),
     };
-    let make = || generators(&link, &order, &args.run);
-    run(&session, &[&link], make, &args.run, COUNTERS_ONLY, || link.settle()).map(drop)
+    let make = || generators(&*port, &order, &args.run);
+    run(&session, &[&*port], make, &args.run, COUNTERS_ONLY).map(drop)
 }
 
-/// A generator for each tx queue.
-fn generators(link: &Link, order: &Order, args: &RunArgs) -> Result<(Workers<'static>, Feeds), ToolError> {
+/// A generator for each tx queue; what comes on the rx queues is dropped by them in turn.
+fn generators(
+    port: &dyn Port,
+    order: &Order,
+    args: &RunArgs,
+) -> Result<(Workers<'static>, Feeds), ToolError> {
     let mut feeds = Feeds::default();
     let mut workers = Workers::new().burst(args.burst.into());
-    for queue in 0..link.interface.tx_count() {
+    let outlets = port.tx_count();
+    for queue in 0..outlets {
         let (mut generator, published) = Generator::new(order, queue);
         feeds.follow(published);
         // an echo that cannot send its packets back would stop receiving
         let mut returned = Burst::new(args.burst.into())?;
-        let queues = (link.interface.tx(queue)?, link.interface.rx(queue)?);
-        workers = place(workers, args.core.as_ref(), queue, queues, move |(tx, rx), burst| {
-            generator.turn(tx, burst);
-            rx.receive(&mut returned);
-            returned.clear();
+        let queues = (port.tx(queue)?, inlets(port, queue, outlets)?);
+        workers = place(workers, args.core.as_ref(), queue, queues, move |(tx, from), burst| {
+            generator.turn(&mut **tx, burst);
+            for rx in from {
+                rx.receive(&mut returned);
+                returned.clear();
+            }
         });
     }
     Ok((workers, feeds))
+}
+
+/// Every `step`th receive queue, from `first` on.
+fn inlets(port: &dyn Port, first: u16, step: u16) -> Result<Vec<Box<dyn Inlet>>, ToolError> {
+    (first..port.rx_count()).step_by(step.into()).map(|queue| port.rx(queue)).collect()
 }
 
 /// `memif sink`
@@ -87,35 +98,46 @@ fn generators(link: &Link, order: &Order, args: &RunArgs) -> Result<(Workers<'st
 /// See [`ToolError`]; includes packets that do not verify.
 pub(crate) fn sink(args: &SinkArgs) -> Result<(), ToolError> {
     let session = start(&args.run, false)?;
-    let port = args.port.parse()?;
-    let link = session.open(&port)?;
+    let spec = args.port.parse()?;
+    let port = session.open(&spec, CaptureUse::Replay(args.replay.timing(&spec)?))?;
+    if port.rx_count() == 0 {
+        return Err(ToolError::Usage(format!("nothing ever comes from {}: give another port", port.name())));
+    }
     let quota = args.count.map(|count| Quota::new(count, session.stop.clone()));
-    let make = || sinks(&link, Framing::of(port.mode()), quota.as_ref(), args);
+    let make = || sinks(&*port, &session.stop, quota.as_ref(), args);
     let measures = Measures { latency: true, verify: args.verify };
-    let totals = run(&session, &[&link], make, &args.run, measures, || ())?;
+    let totals = run(&session, &[&*port], make, &args.run, measures)?;
     match totals.failure().filter(|_| args.verify) {
         Some(failure) => Err(ToolError::Verification(failure)),
         None => Ok(()),
     }
 }
 
-/// A sink for each rx queue.
+/// A sink for each rx queue, the first of which to see the end of all packets raises `over`.
 fn sinks(
-    link: &Link,
-    framing: Framing,
+    port: &dyn Port,
+    over: &Stop,
     quota: Option<&Quota>,
     args: &SinkArgs,
 ) -> Result<(Workers<'static>, Feeds), ToolError> {
     let mut feeds = Feeds::default();
+    let mut modes = Vec::new();
+    let framing = port.framing().unwrap_or(Framing::Ethernet);
     let mut workers = Workers::new().burst(args.run.burst.into());
-    for queue in 0..link.interface.rx_count() {
+    for queue in 0..port.rx_count() {
         let (mut sink, published, handover) = Sink::new(framing, args.verify, quota.cloned())?;
         feeds.follow_sink(published, handover);
-        let rx = link.interface.rx(queue)?;
-        workers = workers.idle(idle_for(&[rx.mode()]));
-        workers = place(workers, args.run.core.as_ref(), queue, rx, move |rx, burst| sink.turn(rx, burst));
+        let rx = port.rx(queue)?;
+        modes.push(rx.mode());
+        let over = over.clone();
+        workers = place(workers, args.run.core.as_ref(), queue, rx, move |rx, burst| {
+            sink.turn(&mut **rx, burst);
+            if rx.is_over() {
+                over.stop();
+            }
+        });
     }
-    Ok((workers, feeds))
+    Ok((workers.idle(idle_for(&modes)), feeds))
 }
 
 /// `memif echo`
@@ -124,9 +146,9 @@ fn sinks(
 /// See [`ToolError`].
 pub(crate) fn echo(args: &EchoArgs) -> Result<(), ToolError> {
     let session = start(&args.run, false)?;
-    let link = session.open(&args.port.parse()?)?;
-    let make = || relays(&[(&link, &link)], &args.run, false);
-    run(&session, &[&link], make, &args.run, COUNTERS_ONLY, || ()).map(drop)
+    let port = session.open(&args.port.parse()?, CaptureUse::None)?;
+    let make = || relays(&[(&*port, &*port)], &session.stop, &args.run, false);
+    run(&session, &[&*port], make, &args.run, COUNTERS_ONLY).map(drop)
 }
 
 /// `memif forward`
@@ -136,15 +158,18 @@ pub(crate) fn echo(args: &EchoArgs) -> Result<(), ToolError> {
 pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
     let session = start(&args.run, args.child)?;
     let (left, right) = (args.left.parse()?, args.right.parse()?);
-    let (left, right) = if args.zero_copy {
+    let timing = args.replay.timing(&left)?;
+    let [left, right] = if args.zero_copy {
         session.open_sharing(&left, &right)?
     } else {
-        (session.open(&left)?, session.open(&right)?)
+        let left = session.open(&left, CaptureUse::Replay(timing))?;
+        let framing = left.framing().unwrap_or(Framing::Ethernet);
+        [left, session.open(&right, CaptureUse::Write(framing))?]
     };
-    let (ours, theirs) = (left.interface.rx_count(), right.interface.rx_count());
-    if ours != theirs {
-        let problem = format!("the ports have {ours} and {theirs} queues: give both the same queues=N");
-        return Err(ToolError::Usage(problem));
+    if left.framing().zip(right.framing()).is_some_and(|(ours, theirs)| ours != theirs) {
+        let problem = "the packets of one port begin with an Ethernet header and those of the other do not: give \
+                       both the same mode=";
+        return Err(ToolError::Usage(problem.to_owned()));
     }
     if args.child {
         let stop = session.stop.clone();
@@ -155,13 +180,14 @@ pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
         };
         thread::spawn("memif-stdin", None, watch).map_err(ToolError::Thread)?;
     }
-    let make = || relays(&[(&left, &right), (&right, &left)], &args.run, args.zero_copy);
-    run(&session, &[&left, &right], make, &args.run, COUNTERS_ONLY, || ()).map(drop)
+    let make = || relays(&[(&*left, &*right), (&*right, &*left)], &session.stop, &args.run, args.zero_copy);
+    run(&session, &[&*left, &*right], make, &args.run, COUNTERS_ONLY).map(drop)
 }
 
 /// A relay for each tx queue of each way that has a ring; the rx queues take turns among them.
 fn relays(
-    ways: &[(&Link, &Link)],
+    ways: &[(&dyn Port, &dyn Port)],
+    over: &Stop,
     args: &RunArgs,
     in_place: bool,
 ) -> Result<(Workers<'static>, Feeds), ToolError> {
@@ -169,19 +195,18 @@ fn relays(
     let mut modes = Vec::new();
     let mut workers = Workers::new().burst(args.burst.into());
     for (from, to) in ways {
-        let outlets = to.tx_rings().min(from.interface.rx_count());
+        let outlets = to.tx_count().min(from.rx_count());
         for queue in 0..outlets {
-            let (mut relay, published) = Relay::new();
+            let (mut relay, published) = Relay::new(over);
             feeds.follow(published);
-            let inlets = (queue..from.interface.rx_count()).step_by(outlets.into());
-            let inlets = inlets.map(|queue| from.interface.rx(queue)).collect::<Result<Vec<_>, _>>()?;
-            modes.extend(inlets.iter().map(RxQueue::mode));
-            let queues = (inlets, to.interface.tx(queue)?);
+            let inlets = inlets(*from, queue, outlets)?;
+            modes.extend(inlets.iter().map(|rx| rx.mode()));
+            let queues = (inlets, to.tx(queue)?);
             workers = place(workers, args.core.as_ref(), queue, queues, move |(from, tx), burst| {
                 if in_place {
-                    relay.turn_in_place(from, tx, burst.capacity());
+                    relay.turn_in_place(from, &mut **tx, burst.capacity());
                 } else {
-                    relay.turn(from, tx, burst);
+                    relay.turn(from, &mut **tx, burst);
                 }
             });
         }
@@ -200,23 +225,28 @@ fn idle_for(modes: &[RxMode]) -> Idle {
     }
 }
 
-/// Waits for the links, runs the workers that `make` gives, and reports until the end.
+/// Waits for the ports, runs the workers that `make` gives, and reports until the end.
 fn run(
     session: &Session,
-    links: &[&Link],
+    ports: &[&dyn Port],
     make: impl FnOnce() -> Result<(Workers<'static>, Feeds), ToolError>,
     args: &RunArgs,
     measures: Measures,
-    settle: impl FnOnce(),
 ) -> Result<Totals, ToolError> {
-    session.wait_up(links, args.wait)?;
+    session.wait_up(ports, args.wait)?;
     let (workers, feeds) = make()?;
     let cores = args.core.as_ref().map_or_else(|| "not pinned".to_owned(), ToString::to_string);
-    let mut run = Run::start(session, links, workers, feeds, (args.json, measures), &cores)?;
-    run.watch(args.seconds, || Ok(()))?;
+    let mut run = Run::start(session, ports, workers, feeds, (args.json, measures), &cores)?;
+    let check = || ports.iter().try_for_each(|port| port.check());
+    let ended = run.watch(args.seconds, check);
     session.stop.stop();
-    settle();
-    run.finish(Drops::new())
+    ports.iter().for_each(|port| port.settle());
+    let finished = run.finish(Drops::new());
+    ended?;
+    let totals = finished?;
+    // what a worker could not do at its end
+    check()?;
+    Ok(totals)
 }
 
 #[cfg(test)]

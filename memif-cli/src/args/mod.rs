@@ -22,10 +22,14 @@ pub(crate) use demo::DemoArgs;
 pub(crate) use problem::one_line;
 pub(crate) use run::RunArgs;
 pub(crate) use traffic::{EchoArgs, ForwardArgs, GenArgs, SinkArgs};
+pub(crate) use values::amount;
 
 const EXAMPLES: &str = "\
 Ports:
-  PATH[,key=value…]; a path that begins with @ is an abstract address.
+  pcap:FILE             a capture, pcap or pcapng: replayed by sink and as the first port of
+                        forward, written by gen and as the second port of forward (pcapng)
+  null:                 takes all packets, gives none
+  PATH[,key=value…]     a memif interface; a path that begins with @ is an abstract address.
   role=master|slave (slave)   id=N (0)         mode=ethernet|ip|punt-inject (ethernet)
   secret-file=PATH (none)     queues=N (1)     ring=ENTRIES (1024)   buffer=BYTES (2048)
   huge=off|prefer|require (prefer)             rx=poll|interrupt|adaptive (poll)
@@ -49,6 +53,7 @@ Examples:
   memif echo /run/vpp/memif.sock,id=3 --json     send packets of VPP or DPDK back
   memif forward /run/a.sock,queues=2 /run/b.sock,queues=2 --core 2,3
   memif forward --zero-copy /run/a.sock /run/b.sock   the same without copying packets
+  memif forward pcap:in.pcapng /run/a.sock       replay a capture
   memif show --watch                             the links of all programs, once a second
   memif dump --ring s2m/0 udp and port 53        packets of other programs, one a line
   memif dump /run/vpp/memif.sock -w - | tcpdump -r -
@@ -138,7 +143,7 @@ mod tests {
     fn options_of_generators_are_parsed() {
         let line = "memif gen /run/m,id=3 --size 65535 --rate 250k --count 10M --core 1,3 --burst 32";
         let Some(Command::Gen(args)) = parse(line).unwrap().command else { panic!("not a generator") };
-        assert_eq!(args.port.parse().unwrap().socket(), "/run/m");
+        assert_eq!(args.port.parse().unwrap().memif().unwrap().socket(), "/run/m");
         assert_eq!(args.sizes(Framing::Ethernet), Sizes::fixed(65535));
         assert_eq!((args.rate, args.count), (Some(250_000), Some(10_000_000)));
         assert_eq!(args.run.core.unwrap().cores(), [1, 3]);

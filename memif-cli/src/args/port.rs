@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use memif_pmd::Port;
-
 use crate::error::ToolError;
+use crate::ports::Spec;
 
 /// A port as it was written. Parsed outside of clap, whose errors repeat the whole text and with it the secret.
 #[derive(Clone)]
@@ -14,9 +13,9 @@ impl PortText {
     /// Reads the port.
     ///
     /// # Errors
-    /// [`memif_pmd::Error::Port`] says what is wrong with it.
-    pub(crate) fn parse(&self) -> Result<Port, ToolError> {
-        Ok(self.0.parse()?)
+    /// The error says what is wrong with it.
+    pub(crate) fn parse(&self) -> Result<Spec, ToolError> {
+        Spec::parse(&self.0)
     }
 }
 

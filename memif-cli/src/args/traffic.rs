@@ -5,13 +5,43 @@ use clap::Args;
 use super::port::PortText;
 use super::run::RunArgs;
 use super::values::amount;
+use crate::error::ToolError;
 use crate::packet::Framing;
+use crate::ports::{Spec, Speed, Timing};
 use crate::sizes::{SizeRange, Sizes};
+
+/// How a capture is replayed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Replay a capture with so many packets per second, k or M for thousands or millions, or as fast as they are taken; by
+    /// default at the times of the capture
+    #[arg(long, value_name = "PPS|max")]
+    pub rate: Option<Speed>,
+    /// Replay a capture again and again
+    #[arg(long = "loop")]
+    pub repeat: bool,
+}
+
+impl ReplayArgs {
+    /// How to replay `port`.
+    ///
+    /// # Errors
+    /// It is no capture, and there are options for one.
+    pub(crate) fn timing(&self, port: &Spec) -> Result<Timing, ToolError> {
+        let Self { rate: speed, repeat } = *self;
+        if (speed.is_some() || repeat) && !matches!(port, Spec::Pcap(_)) {
+            let problem =
+                "--rate and --loop are for a capture that is replayed: give pcap:FILE as the first port";
+            return Err(ToolError::Usage(problem.to_owned()));
+        }
+        Ok(Timing { speed, repeat })
+    }
+}
 
 /// `memif gen`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GenArgs {
-    /// The port, PATH[,key=value…]
+    /// The port
     #[arg(value_name = "PORT")]
     pub port: PortText,
     /// Packet size in bytes, 64 to 65535, or a range such as 64-9000; includes an Ethernet header unless the port has mode=ip.
@@ -46,7 +76,7 @@ impl GenArgs {
 /// `memif sink`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SinkArgs {
-    /// The port, PATH[,key=value…]
+    /// The port
     #[arg(value_name = "PORT")]
     pub port: PortText,
     /// Stop after this many packets, all queues together; k or M for thousands or millions
@@ -55,6 +85,9 @@ pub(crate) struct SinkArgs {
     /// Check sequence and content of every packet; the generator must have --verify as well
     #[arg(long)]
     pub verify: bool,
+    /// How a capture is replayed.
+    #[command(flatten)]
+    pub replay: ReplayArgs,
     /// Options of all commands but the demo.
     #[command(flatten)]
     pub run: RunArgs,
@@ -63,7 +96,7 @@ pub(crate) struct SinkArgs {
 /// `memif echo`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct EchoArgs {
-    /// The port, PATH[,key=value…]
+    /// The port
     #[arg(value_name = "PORT")]
     pub port: PortText,
     /// Options of all commands but the demo.
@@ -74,12 +107,15 @@ pub(crate) struct EchoArgs {
 /// `memif forward`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ForwardArgs {
-    /// One port, PATH[,key=value…]
+    /// One port
     #[arg(value_name = "PORT")]
     pub left: PortText,
-    /// The other port, with the same queues=N
+    /// The other port; a capture is replayed as the first port and written as the other one
     #[arg(value_name = "PORT")]
     pub right: PortText,
+    /// How a capture is replayed.
+    #[command(flatten)]
+    pub replay: ReplayArgs,
     /// Forward packets without copying them. Both ports must be slaves with the same buffer=BYTES. Their buffers are in one
     /// memory, allocated as huge= of the first port says, and both peers can read and change all of it at any time
     #[arg(long)]

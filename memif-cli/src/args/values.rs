@@ -23,7 +23,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// A number of packets above 0, with k or M for thousands or millions.
-pub(super) fn amount(text: &str) -> Result<u64, String> {
+pub(crate) fn amount(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.strip_suffix(['k', 'K', 'M']) {
         Some(digits) if text.ends_with('M') => (digits, 1_000_000),
         Some(digits) => (digits, 1000),

@@ -221,7 +221,7 @@ impl Output {
         match self {
             Self::Lines(lines) => lines.packet(name, packet, link_type).map_err(ToolError::Output),
             Self::Capture(writer, path) => {
-                let written = writer.packet((number, name, description), direction, packet, snap);
+                let written = writer.packet((number, name, description), Some(direction), packet, snap);
                 written.map_err(|error| ToolError::Capture { path: path.clone(), error })
             }
         }?;

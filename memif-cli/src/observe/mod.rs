@@ -12,7 +12,7 @@ pub(crate) mod args;
 pub(crate) mod dump;
 mod lines;
 mod metrics;
-mod pcapng;
+pub(crate) mod pcapng;
 mod rows;
 mod sampler;
 mod screen;

@@ -43,31 +43,39 @@ impl<W: Write> Pcapng<W> {
         known.unwrap_or_else(|| LinkType::of(packet.bytes, packet.length))
     }
 
-    /// Writes at most `snap` bytes of a packet.
+    /// Describes a ring before its first packet, where it is known what its packets begin with.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn describe(&mut self, ring: (usize, &str, &str), link_type: LinkType) -> io::Result<()> {
+        self.interface(ring, link_type).map(drop)
+    }
+
+    /// Writes at most `snap` bytes of a packet, and which way it went.
     ///
     /// # Errors
     /// It cannot be written.
     pub(crate) fn packet(
         &mut self,
         ring: (usize, &str, &str),
-        direction: Direction,
+        direction: Option<Direction>,
         packet: &Packet<'_>,
         snap: usize,
     ) -> io::Result<()> {
         let link_type = self.link_type(ring.0, packet);
         let interface_id = self.interface(ring, link_type)?;
         // as the slave sees it
-        let flags = match direction {
+        let flags = direction.map(|direction| match direction {
             Direction::M2s => 1,
             Direction::S2m => 2,
-        };
+        });
         let bytes = packet.bytes.get(..snap).unwrap_or(packet.bytes);
         let block = EnhancedPacketBlock {
             interface_id,
             timestamp: packet.time,
             original_len: packet.length,
             data: Cow::Borrowed(bytes),
-            options: vec![EnhancedPacketOption::Flags(flags)],
+            options: flags.map(EnhancedPacketOption::Flags).into_iter().collect(),
         };
         self.writer.write_pcapng_block(block).map_err(plain)?;
         Ok(())

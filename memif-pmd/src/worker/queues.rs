@@ -99,7 +99,7 @@ macro_rules! as_another {
 
 as_another! {
     [Q: Queues] Vec<Q>: [Q];
-    [Q: Queues] Box<[Q]>: [Q];
+    [Q: Queues + ?Sized] Box<Q>: Q;
     [Q: Queues, const N: usize] [Q; N]: [Q];
     [Q: Queues + ?Sized] &mut Q: Q;
 }

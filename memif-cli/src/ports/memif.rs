@@ -1,0 +1,192 @@
+//! The memif interface as a port, and its link.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memif_pmd::{Details, Error as MemifError, FaultKind, Interface, Mode, Role, RxMode, RxQueue, TxQueue};
+
+use super::{Inlet, Moved, Outlet, Port};
+use crate::error::ToolError;
+use crate::packet::Framing;
+use crate::report::Drops;
+use crate::status::note;
+
+/// Maximum time that a generator waits for its peer to take the packets in the rings.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// The port.
+pub(crate) struct MemifPort {
+    /// Socket and id, as status messages name it.
+    name: String,
+    role: Role,
+    mode: Mode,
+    /// The interface.
+    pub interface: Interface,
+    /// Kinds of peer faults that have been reported.
+    reported: Mutex<HashSet<FaultKind>>,
+}
+
+impl MemifPort {
+    /// The port of `interface`, on this socket.
+    ///
+    /// # Errors
+    /// The control plane has ended.
+    pub(crate) fn new(socket: &str, interface: Interface) -> Result<Self, ToolError> {
+        let details = interface.details()?;
+        let name = format!("{socket} id {}", details.id);
+        Ok(Self { name, role: details.role, mode: details.mode, interface, reported: Mutex::default() })
+    }
+
+    /// Why there is no link yet, where no attempt has failed.
+    fn waiting(&self) -> String {
+        match self.role {
+            Role::Master => "no slave has connected; start one or wait longer".to_owned(),
+            Role::Slave => "the master has not answered yet; wait longer".to_owned(),
+        }
+    }
+}
+
+impl Port for MemifPort {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        Some(Framing::of(self.mode))
+    }
+
+    fn rx_count(&self) -> u16 {
+        self.interface.rx_count()
+    }
+
+    /// Number of rings that the link has for sending, at least 1; without a link, the number of tx queues.
+    fn tx_count(&self) -> u16 {
+        let rings =
+            self.interface.details().map(|details| details.tx.iter().filter(|tx| tx.ring.is_some()).count());
+        match rings.ok().and_then(|rings| u16::try_from(rings).ok()) {
+            None | Some(0) => self.interface.tx_count(),
+            Some(rings) => rings,
+        }
+    }
+
+    fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
+        Ok(Box::new(self.interface.rx(queue)?))
+    }
+
+    fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
+        Ok(Box::new(self.interface.tx(queue)?))
+    }
+
+    fn drops(&self) -> Drops {
+        let mut drops = Drops::new();
+        if let Ok(details) = self.interface.details() {
+            for queue in details.rx.iter().chain(&details.tx) {
+                for (reason, count) in queue.stats.drops().filter(|(_, count)| *count > 0) {
+                    *drops.entry(reason.to_owned()).or_default() += count;
+                }
+            }
+        }
+        drops
+    }
+
+    fn wait_up(&self, step: Duration) -> Result<Option<String>, ToolError> {
+        match self.interface.wait_up(Some(step)) {
+            Ok(_) => Ok(None),
+            Err(MemifError::NoLink { last, .. }) => {
+                Ok(Some(last.map_or_else(|| self.waiting(), |last| last.to_string())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the peer has taken all packets, for up to [`SETTLE`]: what it has not taken is lost with the link.
+    fn settle(&self) {
+        let began = Instant::now();
+        while began.elapsed() < SETTLE && self.interface.is_up() {
+            let Ok(details) = self.interface.details() else { return };
+            if details
+                .tx
+                .iter()
+                .filter_map(|queue| queue.ring)
+                .all(|ring| was_taken(self.role, ring.size, ring.head, ring.tail))
+            {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The refusals of a master show nowhere else.
+    fn report_faults(&self) {
+        let Ok(details) = self.interface.details() else { return };
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, _) in details.faults() {
+            if reported.insert(kind) {
+                note(&format!("warning: {}: a peer was refused or disconnected: {}", self.name, kind.name()));
+            }
+        }
+    }
+
+    fn details(&self) -> Option<Details> {
+        self.interface.details().ok()
+    }
+}
+
+impl Inlet for RxQueue {
+    #[inline]
+    fn moved(&self) -> Moved {
+        let stats = self.stats();
+        Moved { packets: stats.packets, bytes: stats.bytes }
+    }
+
+    fn mode(&self) -> RxMode {
+        self.mode()
+    }
+
+    #[inline]
+    fn as_memif(&mut self) -> Option<&mut RxQueue> {
+        Some(self)
+    }
+}
+
+impl Outlet for TxQueue {
+    #[inline]
+    fn moved(&self) -> Moved {
+        let stats = self.stats();
+        Moved { packets: stats.packets, bytes: stats.bytes }
+    }
+
+    #[inline]
+    fn is_up(&mut self) -> bool {
+        TxQueue::is_up(self)
+    }
+
+    #[inline]
+    fn as_memif(&mut self) -> Option<&mut TxQueue> {
+        Some(self)
+    }
+}
+
+/// Whether the receiver of a tx ring has taken all packets: a master's tail is then at our head, and a slave has posted all
+/// of its buffers.
+fn was_taken(our_role: Role, size: u32, head: u16, tail: u16) -> bool {
+    let ahead = u32::from(head.wrapping_sub(tail));
+    match our_role {
+        Role::Slave => ahead == 0,
+        Role::Master => ahead == size,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taken_packets_show_in_both_roles() {
+        let taken = |role, head, tail| was_taken(role, 1024, head, tail);
+        assert!(taken(Role::Slave, 65535, 65535) && !taken(Role::Slave, 0, 65535));
+        assert!(taken(Role::Master, 1000, 65512) && !taken(Role::Master, 1000, 1000));
+    }
+}

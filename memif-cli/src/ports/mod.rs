@@ -1,0 +1,140 @@
+//! Ports: everything that packets can come from or go to. One trait, and a file for each kind.
+//!
+//! | text | file | what |
+//! | --- | --- | --- |
+//! | `PATH,…` | `memif` | a memif interface |
+//! | `pcap:FILE` | `pcap`, `replay` | a capture, which is replayed or written |
+//! | `null:` | `null` | nothing: packets that are sent to it are gone |
+//!
+//! A port gives each worker queues of its own: [`Inlet`] and [`Outlet`], which are bursts of memif-pmd with counters. What
+//! all kinds have in common is in `spec` (the text), `counting` (counters and drops) and `fate` (why a port has ended).
+
+mod counting;
+mod fate;
+pub(crate) mod memif;
+mod null;
+mod pcap;
+mod replay;
+mod spec;
+
+use std::time::Duration;
+
+use memif_pmd::{Details, Queues, Receive, RxMode, RxQueue, Transmit, TxQueue};
+
+use crate::error::ToolError;
+use crate::packet::Framing;
+use crate::report::Drops;
+
+pub(crate) use null::NullPort;
+pub(crate) use pcap::{ReplayPort, WrittenPort};
+pub(crate) use replay::{Speed, Timing};
+pub(crate) use spec::Spec;
+
+/// An open port.
+pub(crate) trait Port {
+    /// Its name in messages.
+    fn name(&self) -> &str;
+
+    /// What its packets begin with; `None` where that is of no account.
+    fn framing(&self) -> Option<Framing>;
+
+    /// Number of queues that packets come from; 0 where none ever come.
+    fn rx_count(&self) -> u16;
+
+    /// Number of queues to send on, at least 1; of a memif link, those that have a ring.
+    fn tx_count(&self) -> u16;
+
+    /// The receive queue of this number. Each is taken by one worker.
+    ///
+    /// # Errors
+    /// There is none, or it is taken.
+    fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError>;
+
+    /// The transmit queue of this number. Each is taken by one worker.
+    ///
+    /// # Errors
+    /// As [`Port::rx`].
+    fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError>;
+
+    /// Packets dropped so far, by reason.
+    fn drops(&self) -> Drops;
+
+    /// Waits for up to `step` for packets to be able to pass. Returns why they still cannot, and `None` if they can.
+    ///
+    /// # Errors
+    /// They never will.
+    fn wait_up(&self, step: Duration) -> Result<Option<String>, ToolError> {
+        let _ = step;
+        Ok(None)
+    }
+
+    /// Waits, for a bounded time, until whoever receives has taken what was sent.
+    fn settle(&self) {}
+
+    /// Reports each kind of a peer's fault once.
+    fn report_faults(&self) {}
+
+    /// Called every few milliseconds, and again when the workers have ended.
+    ///
+    /// # Errors
+    /// What ended the port: the run ends with it.
+    fn check(&self) -> Result<(), ToolError> {
+        Ok(())
+    }
+
+    /// State of a memif interface; `None` for other kinds.
+    fn details(&self) -> Option<Details> {
+        None
+    }
+}
+
+/// What has passed a queue so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A queue that packets come from.
+pub(crate) trait Inlet: Receive + Queues {
+    /// Packets received so far.
+    fn moved(&self) -> Moved;
+
+    /// How its worker learns of packets.
+    fn mode(&self) -> RxMode {
+        RxMode::Polling
+    }
+
+    /// Whether no packet will ever come again.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// The queue of a memif interface, which can forward without a copy.
+    fn as_memif(&mut self) -> Option<&mut RxQueue> {
+        None
+    }
+}
+
+/// A queue to send on. What it has no room for stays in the burst; what it can never send is dropped and counted.
+pub(crate) trait Outlet: Transmit + Queues {
+    /// Packets sent so far.
+    fn moved(&self) -> Moved;
+
+    /// Whether packets can be sent now.
+    fn is_up(&mut self) -> bool {
+        true
+    }
+
+    /// The queue of a memif interface, which can forward without a copy.
+    fn as_memif(&mut self) -> Option<&mut TxQueue> {
+        None
+    }
+}
+
+/// The error of a queue that a port does not have, or that was taken before.
+fn no_queue(port: &str, queue: u16) -> ToolError {
+    ToolError::Usage(format!("{port} has no queue {queue} that is free"))
+}

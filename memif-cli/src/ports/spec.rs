@@ -1,0 +1,65 @@
+//! A port as text: `KIND:…`, or the path of a memif socket.
+
+use std::path::PathBuf;
+
+use memif_pmd::Port as MemifSpec;
+
+use crate::error::ToolError;
+
+/// What a port's text describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spec {
+    /// A memif interface.
+    Memif(MemifSpec),
+    /// A capture.
+    Pcap(PathBuf),
+    /// Nothing.
+    Null,
+}
+
+impl Spec {
+    /// Reads a port. A path that begins as another kind does can be written `./tap:…`.
+    ///
+    /// # Errors
+    /// What is wrong with it, without values that may be secret.
+    pub(crate) fn parse(text: &str) -> Result<Self, ToolError> {
+        match text.split_once(':') {
+            Some(("null", "")) => Ok(Self::Null),
+            Some(("null", _)) => Err(ToolError::Usage("null: takes nothing behind the colon".to_owned())),
+            Some(("pcap", "")) => Err(ToolError::Usage("pcap: lacks its file: write pcap:FILE".to_owned())),
+            Some(("pcap", file)) => Ok(Self::Pcap(file.into())),
+            _ => Ok(Self::Memif(text.parse()?)),
+        }
+    }
+
+    /// The memif interface that it describes.
+    pub(crate) fn memif(&self) -> Option<&MemifSpec> {
+        match self {
+            Self::Memif(spec) => Some(spec),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_what_is_in_front_of_the_colon() {
+        let memif = |text: &str| Spec::Memif(text.parse().unwrap());
+        for (text, spec) in [
+            ("null:", Spec::Null),
+            ("pcap:a,b:c", Spec::Pcap("a,b:c".into())),
+            ("/run/m.sock,id=3", memif("/run/m.sock,id=3")),
+            ("@pod:eth0", memif("@pod:eth0")),
+            ("./pcap:x", memif("./pcap:x")),
+            ("", memif("")),
+        ] {
+            assert_eq!(Spec::parse(text).unwrap(), spec, "{text}");
+        }
+        for text in ["null:x", "pcap:", "m.sock,speed=3"] {
+            assert_eq!(Spec::parse(text).unwrap_err().exit_code(), 2, "{text}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use memif_os::cpu::{CoreList, allowed_cores};
 use memif_pmd::{Role, Stop, ctrl_c};
 
 use crate::direction::Direction;
+use crate::distance::Usual;
 use crate::ends::{Found, Work};
 use crate::error::Error;
 use crate::floor;
@@ -19,14 +20,14 @@ use crate::sample::{Measured, Row, Run, Take};
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// Valid rounds; each takes one sample of every row
+    /// Rounds; each takes one sample of every row
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// Warm-up of a sample in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, value_name = "MS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     warm_up: u16,
     /// Measurement time of a sample in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 700, value_parser = clap::value_parser!(u16).range(1..=60_000))]
+    #[arg(long, value_name = "MS", default_value_t = 150, value_parser = clap::value_parser!(u16).range(1..=60_000))]
     time: u16,
     /// The cores of sender and receiver; by default the first two
     #[arg(long, value_name = "LIST")]
@@ -44,9 +45,11 @@ pub(crate) struct Bench {
     pub(crate) timing: Timing,
     /// Sockets of the links.
     pub(crate) sockets: Sockets,
+    /// How far apart the cores are most of the time.
+    usual: Usual,
     /// Raised by Ctrl-C.
     pub(crate) stop: Stop,
-    /// Number of valid rounds.
+    /// Number of rounds.
     rounds: usize,
 }
 
@@ -69,6 +72,7 @@ impl Bench {
             cores,
             timing: Timing { warm_up: ms(options.warm_up), time: ms(options.time) },
             sockets: Sockets::new()?,
+            usual: Usual::look(cores)?,
             stop: ctrl_c()?,
             rounds: options.rounds.into(),
         })
@@ -79,7 +83,7 @@ impl Bench {
     /// # Errors
     /// See [`Run::take`].
     pub(crate) fn take(&self, rows: &[Row<'_>]) -> Result<Run, Error> {
-        Run::take(rows, self.rounds, || ping_pong(self.cores), &self.stop)
+        Run::take(rows, self.rounds, (self.usual, &|| ping_pong(self.cores)), &self.stop)
     }
 
     /// The settings, for the report.
@@ -106,7 +110,7 @@ impl Bench {
         rx: Work,
     ) -> Result<Measured, Error> {
         let (sent, received) = self.link(direction.sender(), keys, tx, rx)?;
-        Ok(Measured { values: vec![received.mpps()], lost: sent.lost.max(received.lost) })
+        Ok(Measured::new(vec![received.mpps()], sent.lost.max(received.lost)))
     }
 
     /// Results of both ends, the sender first.
@@ -139,7 +143,7 @@ impl Bench {
         if self.stop.is_stopped() {
             return Err(Error::Interrupted);
         }
-        floor_search::search(size, direction, layout, (self.cores, self.timing))
+        floor_search::search(size, direction, layout, (self.cores, self.usual, self.timing))
     }
 
     /// Measures a floor.

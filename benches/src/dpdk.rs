@@ -207,7 +207,7 @@ impl Tester {
         let (after, end) = self.received()?;
         let packets = after.saturating_sub(before);
         let mpps = packets as f64 * 1e3 / (end - start).max(1) as f64;
-        Ok(Measured { values: vec![mpps], lost: watch.end()?.lost })
+        Ok(Measured::new(vec![mpps], watch.end()?.lost))
     }
 
     fn received(&mut self) -> Result<(u64, u64), Error> {

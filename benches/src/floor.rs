@@ -343,7 +343,7 @@ pub(crate) fn packets(shape: Shape, knobs: Knobs, cores: Cores, timing: Timing) 
         });
         let (packets, ns, ours) = joined(consumer)?;
         let theirs = joined(producer)?;
-        Ok(Measured { values: vec![packets as f64 * 1e3 / ns.max(1) as f64], lost: ours.max(theirs) })
+        Ok(Measured::new(vec![packets as f64 * 1e3 / ns.max(1) as f64], ours.max(theirs)))
     })
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn floors(args: &Floors) -> Result<(), Error> {
     let bench = Bench::new(&args.options)?;
     let mut rows = vec![Row {
         cells: ["ping-pong, ns", "-", "-", "-", "-"].map(str::to_owned).into(),
-        take: Box::new(|| Ok(Measured { values: vec![ping_pong(bench.cores)?], lost: 0.0 })),
+        take: Box::new(|| Ok(Measured::new(vec![ping_pong(bench.cores)?], 0.0))),
     }];
     for size in &args.size {
         for direction in &args.direction {

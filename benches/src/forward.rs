@@ -75,7 +75,7 @@ fn row(bench: &Bench, size: u16, in_place: bool) -> Row<'_> {
             let (circulated, forwarded) = pair::run(&master, &slave, bench.timing)?;
             let each = forwarded.busy_ns as f64 / forwarded.packets.max(1) as f64;
             let lost = circulated.lost.max(forwarded.lost);
-            Ok(Measured { values: vec![each, circulated.mpps()], lost })
+            Ok(Measured::new(vec![each, circulated.mpps()], lost))
         }),
     }
 }

@@ -88,7 +88,7 @@ fn rows(bench: &Bench, in_flight: usize) -> Vec<Row<'_>> {
             cells: cells("one cache line", "poll", "1"),
             take: Box::new(|| {
                 let rest = [f64::NAN; VALUES.len() - 1];
-                Ok(Measured { values: [&[ping_pong(bench.cores)?][..], &rest].concat(), lost: 0.0 })
+                Ok(Measured::new([&[ping_pong(bench.cores)?][..], &rest].concat(), 0.0))
             }),
         },
         Row { cells: cells("eventfd, epoll", "-", "1"), take: Box::new(bell(Duration::ZERO)) },
@@ -116,7 +116,7 @@ fn rows(bench: &Bench, in_flight: usize) -> Vec<Row<'_>> {
 
 fn measured(ping: &Found, echo: &Found) -> Measured {
     let round_trips = ping.latencies.clone().unwrap_or_else(|| vec![f64::NAN; histogram::ROUND_TRIP.len()]);
-    Measured { values: [&round_trips[..], &[echo.ran * 100.0]].concat(), lost: ping.lost.max(echo.lost) }
+    Measured::new([&round_trips[..], &[echo.ran * 100.0]].concat(), ping.lost.max(echo.lost))
 }
 
 fn targets(report: &Report<'_>) -> Vec<Target> {
@@ -168,7 +168,7 @@ fn ring_round(bench: &Bench, pause: Duration) -> Result<Measured, Error> {
         let (Ok(ping), Ok(echo)) = (ping.join(), echo.join()) else { return Err(died) };
         let ((round_trips, ours), theirs) = (ping?, echo?);
         let values = [&round_trips[..], &[theirs.ran * 100.0]].concat();
-        Ok(Measured { values, lost: ours.lost.max(theirs.lost) })
+        Ok(Measured::new(values, ours.lost.max(theirs.lost)))
     })
 }
 

@@ -79,7 +79,7 @@ fn half_ping_pong(bench: &Bench) -> Row<'_> {
         cells: ["one cache line", "-", "poll"].map(str::to_owned).into(),
         take: Box::new(|| {
             let rest = [f64::NAN; VALUES.len() - 1];
-            Ok(Measured { values: [&[ping_pong(bench.cores)? / 2.0][..], &rest].concat(), lost: 0.0 })
+            Ok(Measured::new([&[ping_pong(bench.cores)? / 2.0][..], &rest].concat(), 0.0))
         }),
     }
 }
@@ -94,7 +94,7 @@ fn row<'a>(bench: &'a Bench, arrivals: Arrivals, mpps: f64, rx: &str) -> Row<'a>
             let latencies =
                 received.latencies.clone().unwrap_or_else(|| vec![f64::NAN; histogram::CURVE.len()]);
             let values = [&latencies[..], &[received.mpps()]].concat();
-            Ok(Measured { values, lost: sent.lost.max(received.lost) })
+            Ok(Measured::new(values, sent.lost.max(received.lost)))
         }),
     }
 }

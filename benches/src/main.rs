@@ -9,6 +9,7 @@ mod bench;
 #[path = "../../memif-pmd/tests/common/mod.rs"]
 mod common;
 mod direction;
+mod distance;
 mod dpdk;
 mod ends;
 mod error;

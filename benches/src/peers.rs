@@ -6,6 +6,7 @@ use memif_pmd::Role;
 
 use crate::bench::{Bench, Options};
 use crate::direction::Direction;
+use crate::distance::between_looks;
 use crate::dpdk::{Dpdk, Job, Task, sleep_until};
 use crate::ends::Work;
 use crate::error::Error;
@@ -316,15 +317,17 @@ impl Case {
         };
         rx.forward()?;
         tx.forward()?;
-        let window = bench.timing.window();
-        let watch = tx.watch_at(window.begin)?;
-        let received = rx.receives(window)?;
-        let lost = watch.end()?.lost.max(received.lost);
+        let measured = between_looks(bench.cores, || {
+            let window = bench.timing.window();
+            let watch = tx.watch_at(window.begin)?;
+            let received = rx.receives(window)?;
+            Ok(Measured { lost: watch.end()?.lost.max(received.lost), ..received })
+        })?;
         tx.stop()?;
         rx.stop()?;
         tx.quit()?;
         rx.quit()?;
-        Ok(Measured { lost, ..received })
+        Ok(measured)
     }
 
     fn we_send(&self, bench: &Bench, dpdk: &Dpdk) -> Result<Measured, Error> {
@@ -334,13 +337,15 @@ impl Case {
         let (mut ours, mut rx) = both(self.direction.sender(), &ours, start)?;
         ours.up()?;
         rx.forward()?;
-        let window = bench.timing.window();
-        ours.begin(window)?;
-        let received = rx.receives(window)?;
-        let sent = ours.found()?;
+        let measured = between_looks(bench.cores, || {
+            let window = bench.timing.window();
+            ours.begin(window)?;
+            let received = rx.receives(window)?;
+            Ok(Measured { lost: ours.found()?.lost.max(received.lost), ..received })
+        })?;
         rx.stop()?;
         rx.quit()?;
-        Ok(Measured { lost: sent.lost.max(received.lost), ..received })
+        Ok(measured)
     }
 
     fn we_receive(&self, bench: &Bench, dpdk: &Dpdk) -> Result<Measured, Error> {
@@ -350,15 +355,18 @@ impl Case {
         let (mut ours, mut tx) = both(self.direction.receiver(), &ours, start)?;
         ours.up()?;
         tx.forward()?;
-        let window = bench.timing.window();
-        ours.begin(window)?;
-        let watch = tx.watch_at(window.begin)?;
-        sleep_until(window.end);
-        let lost = watch.end()?.lost;
-        let received = ours.found()?;
+        let measured = between_looks(bench.cores, || {
+            let window = bench.timing.window();
+            ours.begin(window)?;
+            let watch = tx.watch_at(window.begin)?;
+            sleep_until(window.end);
+            let lost = watch.end()?.lost;
+            let received = ours.found()?;
+            Ok(Measured::new(vec![received.mpps()], lost.max(received.lost)))
+        })?;
         tx.stop()?;
         tx.quit()?;
-        Ok(Measured { values: vec![received.mpps()], lost: lost.max(received.lost) })
+        Ok(measured)
     }
 }
 
@@ -395,12 +403,10 @@ mod tests {
     fn run_of(rates: &[f64]) -> Run {
         let rows: Vec<_> = rates
             .iter()
-            .map(|rate| Row {
-                cells: Vec::new(),
-                take: Box::new(|| Ok(Measured { values: vec![*rate], lost: 0.0 })),
-            })
+            .map(|rate| Row { cells: Vec::new(), take: Box::new(|| Ok(Measured::new(vec![*rate], 0.0))) })
             .collect();
-        Run::take(&rows, 1, || Ok(100.0), &memif_pmd::Stop::new().unwrap()).unwrap()
+        let usual = crate::distance::Usual::of(&[100.0]);
+        Run::take(&rows, 1, (usual, &|| Ok(100.0)), &memif_pmd::Stop::new().unwrap()).unwrap()
     }
 
     #[test]

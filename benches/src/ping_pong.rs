@@ -15,8 +15,8 @@ use crate::sample::median;
 /// Round trips of one part; the result is the median of the parts.
 const ROUND_TRIPS: u64 = 100;
 /// Number of parts, and nanoseconds after which no more are needed: on shared cores a part takes very long.
-const PARTS: usize = 500;
-const LONGEST_NS: u64 = 200_000_000;
+const PARTS: usize = 200;
+const LONGEST_NS: u64 = 50_000_000;
 /// Marks the end of the round trips.
 const END: u64 = u64::MAX;
 

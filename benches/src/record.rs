@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::machine::TICKS;
-use crate::sample::{LOST_LIMIT, PING_LIMIT, median};
+use crate::sample::{LOST_LIMIT, median};
 
 /// File with the description of the machine, beside the tables.
 pub(crate) const MACHINE: &str = "machine.txt";
 
-/// The samples of a table that were kept, of valid rounds.
+/// The samples of a table that were kept.
 #[derive(Debug)]
 pub(crate) struct Table {
     heads: Vec<String>,
@@ -26,7 +26,7 @@ pub(crate) struct Figure {
     pub(crate) range: (f64, f64),
     /// Number of samples.
     pub(crate) samples: usize,
-    /// Whether an end had lost its core in all of them: not reliable.
+    /// Whether an end had lost its core, or the cores were at another distance, in all of them: not reliable.
     pub(crate) disturbed: bool,
 }
 
@@ -47,17 +47,15 @@ impl Table {
         let heads = reader.headers()?.iter().map(str::to_owned).collect();
         let records = reader.records().map(|record| Ok(record?.iter().map(str::to_owned).collect()));
         let mut table = Self { heads, samples: records.collect::<Result<_, Error>>()? };
-        table.keep_valid();
+        let kept = table.at("kept");
+        table.samples.retain(|sample| cell(sample, kept) == "true");
         Ok(Some(table))
     }
 
-    /// Drops rejected samples, and rounds during which the cores were far apart.
-    fn keep_valid(&mut self) {
-        let (before, after) = (self.at("ping_before_ns"), self.at("ping_after_ns"));
-        let ping = |sample: &Vec<String>| number(sample, before).max(number(sample, after));
-        let best = self.samples.iter().map(ping).fold(f64::INFINITY, f64::min);
-        let kept = self.at("kept");
-        self.samples.retain(|sample| cell(sample, kept) == "true" && ping(sample) <= PING_LIMIT * best);
+    /// Whether both ends had their cores, at the usual distance.
+    fn is_calm(&self, sample: &[String]) -> bool {
+        let (lost, usual) = (self.at("lost_share"), self.at("usual_distance"));
+        number(sample, lost) <= LOST_LIMIT && cell(sample, usual) == "true"
     }
 
     fn at(&self, column: &str) -> Option<usize> {
@@ -89,9 +87,9 @@ impl Table {
 
     /// A figure of a row: of its undisturbed samples, or of all if there are none.
     pub(crate) fn figure(&self, key: Key<'_>, value: &str) -> Option<Figure> {
-        let (value, lost) = (self.at(value)?, self.at("lost_share"));
+        let value = self.at(value)?;
         let all = self.matching(key);
-        let calm: Vec<_> = all.iter().copied().filter(|sample| number(sample, lost) <= LOST_LIMIT).collect();
+        let calm: Vec<_> = all.iter().copied().filter(|sample| self.is_calm(sample)).collect();
         let (used, disturbed) = if calm.is_empty() { (&all, true) } else { (&calm, false) };
         let mut values: Vec<_> =
             used.iter().map(|sample| number(sample, Some(value))).filter(|value| !value.is_nan()).collect();
@@ -104,11 +102,11 @@ impl Table {
     /// Median over the rounds of the ratio of two rows in the same round. Rounds in which one of them was disturbed are used
     /// only if there are no others.
     pub(crate) fn ratio(&self, key: Key<'_>, to: Key<'_>, value: &str) -> Option<f64> {
-        let (value, round, lost) = (self.at(value), self.at("round"), self.at("lost_share"));
+        let (value, round) = (self.at(value), self.at("round"));
         let others = self.matching(to);
         let ratios = self.matching(key).into_iter().filter_map(|sample| {
             let other = others.iter().find(|other| cell(other, round) == cell(sample, round))?;
-            let is_calm = number(sample, lost).max(number(other, lost)) <= LOST_LIMIT;
+            let is_calm = self.is_calm(sample) && self.is_calm(other);
             Some((is_calm, number(sample, value) / number(other, value)))
         });
         let ratios: Vec<_> = ratios.collect();
@@ -176,7 +174,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "\
-round,ping_before_ns,ping_after_ns,round_counts,kept,lost_share,size,knobs,Mpps
+round,ping_before_ns,ping_after_ns,usual_distance,kept,lost_share,size,knobs,Mpps
 1,100,100,true,true,0,64,a,10
 1,100,100,true,false,0.5,64,a,1
 1,100,100,true,true,0,256,b,5

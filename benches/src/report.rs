@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::distance::Usual;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::plot::{self, Plot};
 use crate::record::continued;
-use crate::sample::{LOST_LIMIT, Measured, PING_LIMIT, Ratio, Row, Run};
+use crate::sample::{LOST_LIMIT, Measured, Ratio, Row, Run};
 
 /// A target, and the figure that was measured.
 #[derive(Debug)]
@@ -106,15 +107,11 @@ impl Report<'_> {
     /// How undisturbed the machine was.
     fn calm(&self) -> String {
         let run = self.run;
-        let pings = run.rounds.iter().map(|round| format!("{:.0}", round.ping.0.max(round.ping.1)));
-        let away = run.rounds.iter().filter(|round| !run.counts(round)).count();
+        let Usual { ns, range: (least, most) } = run.usual;
         format!(
-            "ping-pong {:.0} ns at best; by round: {} ns\n\
-             rejected  {away} of {} rounds, slower than {PING_LIMIT} x the best; {} samples with over {} % of the time \
-             off a core, taken again\n          medians of the rest; ! none of the row's samples was below that",
-            run.best_ping(),
-            pings.collect::<Vec<_>>().join(", "),
-            run.rounds.len(),
+            "distance  {ns:.0} ns a cache line there and back most of the time; {least:.0} - {most:.0} ns seen before the rounds\n\
+             rejected  {} samples, taken again: the cores at another distance, or over {} % of the time off a core\n          \
+             medians of the rest; ! none of the row's samples was like that",
             run.rejected(),
             LOST_LIMIT * 100.0
         )
@@ -169,7 +166,7 @@ impl Report<'_> {
 
     /// Writes every sample, including rejected ones.
     fn write_samples(&self, file: &Path, append: bool) -> Result<(), Error> {
-        let fixed = ["round", "ping_before_ns", "ping_after_ns", "round_counts", "kept", "lost_share"];
+        let fixed = ["round", "ping_before_ns", "ping_after_ns", "usual_distance", "kept", "lost_share"];
         let heads: Vec<_> =
             fixed.iter().chain(self.columns).chain(self.values).map(ToString::to_string).collect();
         let (is_new, rounds) = if append { continued(file, &heads)? } else { (true, 0) };
@@ -183,12 +180,13 @@ impl Report<'_> {
             let kept = round.kept.iter().enumerate().map(|(row, sample)| (row, sample, true));
             let rejected = round.rejected.iter().map(|(row, sample)| (*row, sample, false));
             for (row, sample, kept) in kept.chain(rejected) {
-                let Measured { values, lost } = sample;
+                let Measured { values, lost, line_ns } = sample;
+                let (before, after) = line_ns.unwrap_or((f64::NAN, f64::NAN));
                 let mut record = vec![
                     (rounds + number + 1).to_string(),
-                    format!("{:.1}", round.ping.0),
-                    format!("{:.1}", round.ping.1),
-                    self.run.counts(round).to_string(),
+                    format!("{before:.1}"),
+                    format!("{after:.1}"),
+                    self.run.usual.is_of(sample).to_string(),
                     kept.to_string(),
                     format!("{lost:.4}"),
                 ];
@@ -217,12 +215,12 @@ mod tests {
     use memif_pmd::Stop;
 
     fn with_report(check: impl FnOnce(&Report<'_>)) {
-        let sample = || Ok(Measured { values: vec![123.4, 5.678], lost: 0.0 });
+        let sample = || Ok(Measured::new(vec![123.4, 5.678], 0.0));
         let rows = [
             Row { cells: vec!["64".into(), "S2M".into()], take: Box::new(sample) },
             Row { cells: vec!["1514".into(), "M2S".into()], take: Box::new(sample) },
         ];
-        let run = Run::take(&rows, 2, || Ok(100.0), &Stop::new().unwrap()).unwrap();
+        let run = Run::take(&rows, 2, (Usual::of(&[100.0]), &|| Ok(100.0)), &Stop::new().unwrap()).unwrap();
         check(&Report {
             name: "test",
             settings: String::new(),

@@ -1,26 +1,23 @@
 //! Samples: taken in turns, rejected if disturbed, and summed up as medians.
 //!
 //! All rows of a run are measured once in each round, one after the other, so that disturbances affect all of them alike.
-//! A sample during which an end lost more than [`LOST_LIMIT`] of the time on its core is taken again, up to
-//! [`ATTEMPTS`] times; the least disturbed is kept, and marked if it is over the limit. A sample without a single packet
-//! is no figure at all, and is taken again up to [`EMPTY_ATTEMPTS`] times. Each round lies between two
-//! ping-pongs: if one is slower than [`PING_LIMIT`] times the best, the hypervisor had moved the cores apart, and
-//! the round is not valid.
+//! A sample during which an end lost more than [`LOST_LIMIT`] of the time on its core, or the cores were not at their
+//! [usual distance](Usual), is taken again, up to [`ATTEMPTS`] times; the least disturbed is kept, and marked. A sample
+//! without a single packet is no figure at all, and is taken again up to [`EMPTY_ATTEMPTS`] times.
 
 use std::io::{self, IsTerminal};
 
 use memif_pmd::Stop;
 
+use crate::distance::Usual;
 use crate::error::Error;
 
 /// Maximum share of the time in which an end may be without its core.
 pub(crate) const LOST_LIMIT: f64 = 0.02;
 /// Maximum number of attempts at a sample.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 4;
 /// The same while nothing has moved: on a loaded machine an end may have no core for a whole short sample.
 const EMPTY_ATTEMPTS: usize = 20;
-/// Slowest ping-pong of a round that is valid, in multiples of the run's best.
-pub(crate) const PING_LIMIT: f64 = 1.5;
 
 /// Result of a sample.
 #[derive(Clone, Debug)]
@@ -29,17 +26,25 @@ pub(crate) struct Measured {
     pub(crate) values: Vec<f64>,
     /// Share of the time in which an end was without its core, 0 to 1; the larger one of both ends.
     pub(crate) lost: f64,
+    /// The distance of the cores right before and after it, in nanoseconds. None: looked at around the whole of
+    /// [`Row::take`].
+    pub(crate) line_ns: Option<(f64, f64)>,
 }
 
 impl Measured {
+    /// Figures, and the share of the time in which an end was without its core. The distance of the cores is not known.
+    pub(crate) fn new(values: Vec<f64>, lost: f64) -> Self {
+        Self { values, lost, line_ns: None }
+    }
+
     /// Whether the main figure says anything: no packet at all gives zero.
     fn has_moved(&self) -> bool {
         self.values.first().is_some_and(|value| value.is_nan() || *value > 0.0)
     }
 
-    /// Whether both ends had their cores.
-    pub(crate) fn is_undisturbed(&self) -> bool {
-        self.lost <= LOST_LIMIT
+    /// Whether both ends had their cores, at the usual distance.
+    fn is_undisturbed(&self, usual: &Usual) -> bool {
+        self.lost <= LOST_LIMIT && usual.is_of(self)
     }
 }
 
@@ -55,30 +60,24 @@ pub(crate) struct Row<'a> {
 }
 
 /// One round over all rows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Round {
-    /// Nanoseconds of the ping-pongs before and after it.
-    pub(crate) ping: (f64, f64),
     /// The accepted sample of each row.
     pub(crate) kept: Vec<Measured>,
     /// The rejected samples.
     pub(crate) rejected: Vec<(usize, Measured)>,
 }
 
-impl Round {
-    fn slowest_ping(&self) -> f64 {
-        self.ping.0.max(self.ping.1)
-    }
-}
-
 /// All rounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Run {
+    /// The distance of the cores most of the time.
+    pub(crate) usual: Usual,
     /// In chronological order.
     pub(crate) rounds: Vec<Round>,
 }
 
-/// Result of a row over all valid rounds.
+/// Result of a row over all rounds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Summary {
     /// Medians of all figures.
@@ -101,29 +100,26 @@ pub(crate) struct Ratio {
 }
 
 impl Run {
-    /// Takes rounds until `rounds` of them are valid, or twice as many have been taken.
+    /// Takes rounds. `look` tells the distance of the cores.
     ///
     /// # Errors
     /// A row cannot be measured, or `stop` was called.
     pub(crate) fn take(
         rows: &[Row<'_>],
         rounds: usize,
-        ping: impl Fn() -> Result<f64, Error>,
+        (usual, look): (Usual, &dyn Fn() -> Result<f64, Error>),
         stop: &Stop,
     ) -> Result<Self, Error> {
-        let mut run = Self::default();
+        let mut run = Self { usual, rounds: Vec::new() };
         let watched = io::stderr().is_terminal();
-        let mut before = ping()?;
-        while run.counting().count() < rounds && run.rounds.len() < 2 * rounds {
-            let mut round = Round { ping: (before, 0.0), kept: Vec::new(), rejected: Vec::new() };
+        for number in 1..=rounds {
+            let mut round = Round::default();
             for (index, row) in rows.iter().enumerate() {
                 if watched {
-                    eprint!("\r\x1b[Kround {} of {rounds}: {}", run.rounds.len() + 1, row.cells.join(" "));
+                    eprint!("\r\x1b[Kround {number} of {rounds}: {}", row.cells.join(" "));
                 }
-                round.sample(index, row, stop)?;
+                round.sample(index, row, (&usual, look), stop)?;
             }
-            before = ping()?;
-            round.ping.1 = before;
             run.rounds.push(round);
         }
         if watched {
@@ -132,24 +128,10 @@ impl Run {
         Ok(run)
     }
 
-    /// The fastest round's slower ping-pong, in nanoseconds.
-    pub(crate) fn best_ping(&self) -> f64 {
-        self.rounds.iter().map(Round::slowest_ping).fold(f64::INFINITY, f64::min)
-    }
-
-    /// Whether a round is valid.
-    pub(crate) fn counts(&self, round: &Round) -> bool {
-        round.slowest_ping() <= PING_LIMIT * self.best_ping()
-    }
-
-    fn counting(&self) -> impl Iterator<Item = &Round> {
-        self.rounds.iter().filter(|round| self.counts(round))
-    }
-
     /// Sums up a row: its undisturbed samples, or all if there are none.
     pub(crate) fn summary(&self, row: usize) -> Option<Summary> {
-        let all: Vec<_> = self.counting().filter_map(|round| round.kept.get(row)).collect();
-        let calm: Vec<_> = all.iter().copied().filter(|sample| sample.is_undisturbed()).collect();
+        let all: Vec<_> = self.rounds.iter().filter_map(|round| round.kept.get(row)).collect();
+        let calm: Vec<_> = all.iter().copied().filter(|sample| sample.is_undisturbed(&self.usual)).collect();
         let (used, disturbed) = if calm.is_empty() { (&all, all.len()) } else { (&calm, 0) };
         let figures = used.first()?.values.len();
         let column = |at: usize| used.iter().filter_map(move |sample| sample.values.get(at).copied());
@@ -161,9 +143,10 @@ impl Run {
     /// Ratio of the main figures of two rows in the same round. Rounds in which one of them was disturbed are used only if
     /// there are no others.
     pub(crate) fn ratio(&self, row: usize, to: usize) -> Option<Ratio> {
-        let pairs = self.counting().filter_map(|round| Some((round.kept.get(row)?, round.kept.get(to)?)));
+        let pairs = self.rounds.iter().filter_map(|round| Some((round.kept.get(row)?, round.kept.get(to)?)));
         let pairs: Vec<_> = pairs.collect();
-        let calm = pairs.iter().filter(|(a, b)| a.is_undisturbed() && b.is_undisturbed());
+        let is_calm = |sample: &Measured| sample.is_undisturbed(&self.usual);
+        let calm = pairs.iter().filter(|(a, b)| is_calm(a) && is_calm(b));
         let ratio = |(a, b): &(&Measured, &Measured)| Some(a.values.first()? / b.values.first()?);
         let mut ratios: Vec<f64> = calm.filter_map(ratio).collect();
         let disturbed = ratios.is_empty();
@@ -180,7 +163,13 @@ impl Run {
 }
 
 impl Round {
-    fn sample(&mut self, index: usize, row: &Row<'_>, stop: &Stop) -> Result<(), Error> {
+    fn sample(
+        &mut self,
+        index: usize,
+        row: &Row<'_>,
+        (usual, look): (&Usual, &dyn Fn() -> Result<f64, Error>),
+        stop: &Stop,
+    ) -> Result<(), Error> {
         let mut best: Option<Measured> = None;
         for attempt in 0..EMPTY_ATTEMPTS {
             if attempt >= ATTEMPTS && best.as_ref().is_some_and(Measured::has_moved) {
@@ -189,16 +178,20 @@ impl Round {
             if stop.is_stopped() {
                 return Err(Error::Interrupted);
             }
+            let before = look()?;
             let mut sample = (row.take)()?;
+            if sample.line_ns.is_none() {
+                sample.line_ns = Some((before, look()?));
+            }
             // nothing has moved: an end had no core at all, whatever it says
             if !sample.has_moved() {
                 sample.lost = 1.0;
             }
-            let rank = |sample: &Measured| (!sample.has_moved(), sample.lost);
+            let rank = |sample: &Measured| (!sample.has_moved(), !usual.is_of(sample), sample.lost);
             let better = best.as_ref().is_none_or(|best| rank(&sample) < rank(best));
             let worse = if better { best.replace(sample) } else { Some(sample) };
             self.rejected.extend(worse.map(|worse| (index, worse)));
-            if best.as_ref().is_some_and(Measured::is_undisturbed) {
+            if best.as_ref().is_some_and(|best| best.is_undisturbed(usual)) {
                 break;
             }
         }
@@ -232,13 +225,13 @@ mod tests {
         let next = Cell::new(0);
         row(move || {
             let (value, lost) = list[next.replace(next.get() + 1) % list.len()];
-            Measured { values: vec![value], lost }
+            Measured::new(vec![value], lost)
         })
     }
 
-    fn pings(list: &'static [f64]) -> impl Fn() -> Result<f64, Error> {
-        let next = Cell::new(0);
-        move || Ok(list[next.replace(next.get() + 1) % list.len()])
+    /// Rounds of two cores whose usual distance is 100 ns.
+    fn take(rows: &[Row<'_>], rounds: usize) -> Run {
+        Run::take(rows, rounds, (Usual::of(&[100.0]), &|| Ok(100.0)), &Stop::new().unwrap()).unwrap()
     }
 
     #[test]
@@ -250,19 +243,18 @@ mod tests {
     #[test]
     fn disturbed_samples_are_taken_again_and_do_not_count() {
         let row = samples(&[(1.0, 0.5), (9.0, 0.0), (7.0, 0.3), (2.0, 0.2), (3.0, 0.4), (8.0, 0.01)]);
-        let run = Run::take(&[row], 3, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
+        let run = take(&[row], 2);
         let summary = run.summary(0).unwrap();
         assert_eq!(summary, Summary { medians: vec![8.5], range: (8.0, 9.0), samples: 2, disturbed: 0 });
-        assert_eq!(run.rejected(), 3);
-        // the least disturbed of the second round, which nothing better came of
-        assert!((run.rounds[1].kept[0].values[0] - 2.0).abs() < 1e-9);
+        assert_eq!(run.rejected(), 4);
+        // the least disturbed one where nothing better came
+        let run = take(&[samples(&[(7.0, 0.3), (2.0, 0.2), (3.0, 0.4)])], 1);
+        assert!((run.rounds[0].kept[0].values[0] - 2.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_sample_without_packets_is_taken_again() {
-        let run =
-            Run::take(&[samples(&[(0.0, 0.0), (5.0, 0.01)])], 1, pings(&[100.0]), &Stop::new().unwrap())
-                .unwrap();
+        let run = take(&[samples(&[(0.0, 0.0), (5.0, 0.01)])], 1);
         assert_eq!(run.summary(0).unwrap().range, (5.0, 5.0));
         assert_eq!(run.rejected(), 1);
     }
@@ -270,44 +262,43 @@ mod tests {
     #[test]
     fn samples_without_packets_are_taken_again_until_one_has_some() {
         const EMPTY: (f64, f64) = (0.0, 1.0);
-        let row = samples(&[EMPTY, EMPTY, EMPTY, EMPTY, (5.0, 1.0), (9.0, 0.0)]);
-        let run = Run::take(&[row], 1, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
+        let next = Cell::new(0);
+        let row = row(move || {
+            let empty = next.replace(next.get() + 1) <= ATTEMPTS;
+            if empty { Measured::new(vec![0.0], 1.0) } else { Measured::new(vec![5.0], 1.0) }
+        });
+        let run = take(&[row], 1);
         assert_eq!(run.summary(0).unwrap().range, (5.0, 5.0));
-        assert_eq!(run.rejected(), 4);
-        let never = Run::take(&[samples(&[EMPTY])], 1, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
+        assert_eq!(run.rejected(), ATTEMPTS + 1);
+        let never = take(&[samples(&[EMPTY])], 1);
         assert_eq!(never.rejected() + 1, EMPTY_ATTEMPTS);
     }
 
     #[test]
     fn a_row_with_only_disturbed_samples_is_marked() {
-        let run = Run::take(&[samples(&[(5.0, 0.5)])], 2, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
+        let run = take(&[samples(&[(5.0, 0.5)])], 2);
         let summary = run.summary(0).unwrap();
         assert_eq!((summary.samples, summary.disturbed), (2, 2));
         assert_eq!(run.ratio(0, 0), Some(Ratio { value: 1.0, disturbed: true }));
     }
 
     #[test]
-    fn rounds_with_slow_ping_pongs_are_not_valid() {
-        let row = samples(&[(5.0, 0.0), (1.0, 0.0), (1.0, 0.0), (6.0, 0.0)]);
-        let run =
-            Run::take(&[row], 2, pings(&[100.0, 110.0, 400.0, 120.0, 100.0]), &Stop::new().unwrap()).unwrap();
-        assert_eq!(run.rounds.len(), 4);
-        assert_eq!(run.summary(0).unwrap().range, (5.0, 6.0));
-    }
-
-    #[test]
-    fn rounds_end_even_if_none_is_valid() {
-        let run =
-            Run::take(&[samples(&[(5.0, 0.0)])], 2, pings(&[100.0, 400.0, 900.0]), &Stop::new().unwrap())
-                .unwrap();
-        assert_eq!(run.rounds.len(), 4);
-        assert!(run.summary(0).is_some());
+    fn samples_at_another_distance_are_taken_again_and_do_not_count() {
+        let distances = [(100.0, 100.0), (100.0, 400.0), (50.0, 100.0), (110.0, 90.0)];
+        let next = Cell::new(0);
+        let row = row(move || {
+            let at = next.replace(next.get() + 1);
+            Measured { line_ns: Some(distances[at % 4]), ..Measured::new(vec![at as f64 + 1.0], 0.0) }
+        });
+        let run = take(&[row], 2);
+        assert_eq!(run.summary(0).unwrap().range, (1.0, 4.0));
+        assert_eq!(run.rejected(), 2);
     }
 
     #[test]
     fn ratios_are_of_the_same_round() {
         let rows = [samples(&[(10.0, 0.0), (30.0, 0.0), (90.0, 0.0)]), samples(&[(5.0, 0.0), (10.0, 0.0)])];
-        let run = Run::take(&rows, 3, pings(&[100.0]), &Stop::new().unwrap()).unwrap();
+        let run = take(&rows, 3);
         assert_eq!(run.ratio(0, 1), Some(Ratio { value: 3.0, disturbed: false }));
         assert_eq!(run.ratio(0, 2), None);
     }
@@ -316,7 +307,7 @@ mod tests {
     fn ctrl_c_ends_the_rounds() {
         let stop = Stop::new().unwrap();
         stop.stop();
-        let result = Run::take(&[samples(&[(5.0, 0.0)])], 2, pings(&[100.0]), &stop);
+        let result = Run::take(&[samples(&[(5.0, 0.0)])], 2, (Usual::of(&[100.0]), &|| Ok(100.0)), &stop);
         assert!(matches!(result, Err(Error::Interrupted)));
     }
 }

@@ -116,5 +116,5 @@ fn poll(bench: &Bench, queues: Vec<RxQueue>) -> Result<Measured, Error> {
     running.stop().stop();
     let rounds: u64 = running.wait()?.iter().map(|stats| stats.rounds).sum();
     let ns = (monotonic_ns() - start) as f64;
-    Ok(Measured { values: vec![ns / (rounds.max(1) as f64 * count)], lost: presence.lost })
+    Ok(Measured::new(vec![ns / (rounds.max(1) as f64 * count)], presence.lost))
 }

@@ -54,12 +54,11 @@ fn measure(line: &str) -> Option<(String, TempDir, Vec<Record>)> {
 
 /// Every row has a sample that was kept, and its main figure, `from_end` cells from the end, is above zero.
 fn check(text: &str, records: &[Record], rows: usize, from_end: usize) {
-    for part in ["machine ", "commit ", "settings ", "ping-pong ", "samples "] {
+    for part in ["machine ", "commit ", "settings ", "distance ", "samples "] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let (heads, samples) = records.split_first().unwrap();
     let kept_at = heads.iter().position(|head| head == "kept").unwrap();
-    // a round that the machine spoilt is followed by another
     let first: Vec<_> =
         samples.iter().filter(|record| record[0] == "1" && record[kept_at] == "true").collect();
     assert_eq!(first.len(), rows, "{text}");

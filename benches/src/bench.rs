@@ -7,7 +7,7 @@ use memif_os::cpu::{CoreList, allowed_cores};
 use memif_pmd::{Role, Stop, ctrl_c};
 
 use crate::direction::Direction;
-use crate::distance::Usual;
+use crate::distance::{self, Usual};
 use crate::ends::{Found, Work};
 use crate::error::Error;
 use crate::floor;
@@ -45,8 +45,8 @@ pub(crate) struct Bench {
     pub(crate) timing: Timing,
     /// Sockets of the links.
     pub(crate) sockets: Sockets,
-    /// How far apart the cores are most of the time.
-    usual: Usual,
+    /// How far apart the cores were before it began.
+    looks: Vec<f64>,
     /// Raised by Ctrl-C.
     pub(crate) stop: Stop,
     /// Number of rounds.
@@ -72,7 +72,7 @@ impl Bench {
             cores,
             timing: Timing { warm_up: ms(options.warm_up), time: ms(options.time) },
             sockets: Sockets::new()?,
-            usual: Usual::look(cores)?,
+            looks: distance::looks(cores)?,
             stop: ctrl_c()?,
             rounds: options.rounds.into(),
         })
@@ -83,7 +83,7 @@ impl Bench {
     /// # Errors
     /// See [`Run::take`].
     pub(crate) fn take(&self, rows: &[Row<'_>]) -> Result<Run, Error> {
-        Run::take(rows, self.rounds, (self.usual, &|| ping_pong(self.cores)), &self.stop)
+        Run::take(rows, self.rounds, (self.looks.clone(), &|| ping_pong(self.cores)), &self.stop)
     }
 
     /// The settings, for the report.
@@ -143,7 +143,7 @@ impl Bench {
         if self.stop.is_stopped() {
             return Err(Error::Interrupted);
         }
-        floor_search::search(size, direction, layout, (self.cores, self.usual, self.timing))
+        floor_search::search(size, direction, layout, (self.cores, Usual::of(&self.looks), self.timing))
     }
 
     /// Measures a floor.

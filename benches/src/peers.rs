@@ -405,8 +405,7 @@ mod tests {
             .iter()
             .map(|rate| Row { cells: Vec::new(), take: Box::new(|| Ok(Measured::new(vec![*rate], 0.0))) })
             .collect();
-        let usual = crate::distance::Usual::of(&[100.0]);
-        Run::take(&rows, 1, (usual, &|| Ok(100.0)), &memif_pmd::Stop::new().unwrap()).unwrap()
+        Run::take(&rows, 1, (vec![100.0], &|| Ok(100.0)), &memif_pmd::Stop::new().unwrap()).unwrap()
     }
 
     #[test]

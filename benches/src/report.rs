@@ -109,7 +109,7 @@ impl Report<'_> {
         let run = self.run;
         let Usual { ns, range: (least, most) } = run.usual;
         format!(
-            "distance  {ns:.0} ns a cache line there and back most of the time; {least:.0} - {most:.0} ns seen before the rounds\n\
+            "distance  {ns:.0} ns a cache line there and back most of the time; {least:.0} - {most:.0} ns seen\n\
              rejected  {} samples, taken again: the cores at another distance, or over {} % of the time off a core\n          \
              medians of the rest; ! none of the row's samples was like that",
             run.rejected(),
@@ -177,9 +177,9 @@ impl Report<'_> {
             writer.write_record(&heads)?;
         }
         for (number, round) in self.run.rounds.iter().enumerate() {
-            let kept = round.kept.iter().enumerate().map(|(row, sample)| (row, sample, true));
-            let rejected = round.rejected.iter().map(|(row, sample)| (*row, sample, false));
-            for (row, sample, kept) in kept.chain(rejected) {
+            let of_row =
+                |(row, samples)| std::iter::zip(0.., samples).map(move |(at, sample)| (row, sample, at == 0));
+            for (row, sample, kept) in round.samples.iter().enumerate().flat_map(of_row) {
                 let Measured { values, lost, line_ns } = sample;
                 let (before, after) = line_ns.unwrap_or((f64::NAN, f64::NAN));
                 let mut record = vec![
@@ -220,7 +220,7 @@ mod tests {
             Row { cells: vec!["64".into(), "S2M".into()], take: Box::new(sample) },
             Row { cells: vec!["1514".into(), "M2S".into()], take: Box::new(sample) },
         ];
-        let run = Run::take(&rows, 2, (Usual::of(&[100.0]), &|| Ok(100.0)), &Stop::new().unwrap()).unwrap();
+        let run = Run::take(&rows, 2, (vec![100.0], &|| Ok(100.0)), &Stop::new().unwrap()).unwrap();
         check(&Report {
             name: "test",
             settings: String::new(),

@@ -5,6 +5,7 @@
 //! [usual distance](Usual), is taken again, up to [`ATTEMPTS`] times; the least disturbed is kept, and marked. A sample
 //! without a single packet is no figure at all, and is taken again up to [`EMPTY_ATTEMPTS`] times.
 
+use std::cmp::Ordering;
 use std::io::{self, IsTerminal};
 
 use memif_pmd::Stop;
@@ -18,6 +19,9 @@ pub(crate) const LOST_LIMIT: f64 = 0.02;
 const ATTEMPTS: usize = 4;
 /// The same while nothing has moved: on a loaded machine an end may have no core for a whole short sample.
 const EMPTY_ATTEMPTS: usize = 20;
+
+/// Number of looks at the distance of the cores by which a sample is judged at once.
+const LATEST: usize = 40;
 
 /// Result of a sample.
 #[derive(Clone, Debug)]
@@ -46,6 +50,11 @@ impl Measured {
     fn is_undisturbed(&self, usual: &Usual) -> bool {
         self.lost <= LOST_LIMIT && usual.is_of(self)
     }
+
+    /// How disturbed it is: the better of two samples is the smaller one.
+    fn rank(&self, usual: &Usual) -> (bool, bool, f64) {
+        (!self.has_moved(), !usual.is_of(self), self.lost)
+    }
 }
 
 /// Takes one sample.
@@ -62,10 +71,14 @@ pub(crate) struct Row<'a> {
 /// One round over all rows.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
-    /// The accepted sample of each row.
-    pub(crate) kept: Vec<Measured>,
-    /// The rejected samples.
-    pub(crate) rejected: Vec<(usize, Measured)>,
+    /// The samples of each row: the one that is kept, and behind it those that were rejected.
+    pub(crate) samples: Vec<Vec<Measured>>,
+}
+
+impl Round {
+    fn kept(&self, row: usize) -> Option<&Measured> {
+        self.samples.get(row)?.first()
+    }
 }
 
 /// All rounds.
@@ -100,37 +113,43 @@ pub(crate) struct Ratio {
 }
 
 impl Run {
-    /// Takes rounds. `look` tells the distance of the cores.
+    /// Takes rounds. `look` tells the distance of the cores, which was as in `looks` before.
+    ///
+    /// A sample is judged at once by the latest looks, and in the end by all of them, as the cores may move for good.
     ///
     /// # Errors
     /// A row cannot be measured, or `stop` was called.
     pub(crate) fn take(
         rows: &[Row<'_>],
         rounds: usize,
-        (usual, look): (Usual, &dyn Fn() -> Result<f64, Error>),
+        (mut looks, look): (Vec<f64>, &dyn Fn() -> Result<f64, Error>),
         stop: &Stop,
     ) -> Result<Self, Error> {
-        let mut run = Self { usual, rounds: Vec::new() };
+        let mut all = Vec::new();
         let watched = io::stderr().is_terminal();
         for number in 1..=rounds {
             let mut round = Round::default();
-            for (index, row) in rows.iter().enumerate() {
+            for row in rows {
                 if watched {
                     eprint!("\r\x1b[Kround {number} of {rounds}: {}", row.cells.join(" "));
                 }
-                round.sample(index, row, (&usual, look), stop)?;
+                round.samples.push(sample(row, (&mut looks, look), stop)?);
             }
-            run.rounds.push(round);
+            all.push(round);
         }
         if watched {
             eprint!("\r\x1b[K");
         }
-        Ok(run)
+        let usual = Usual::of(&looks);
+        for samples in all.iter_mut().flat_map(|round| &mut round.samples) {
+            samples.sort_by(|a, b| a.rank(&usual).partial_cmp(&b.rank(&usual)).unwrap_or(Ordering::Equal));
+        }
+        Ok(Self { usual, rounds: all })
     }
 
     /// Sums up a row: its undisturbed samples, or all if there are none.
     pub(crate) fn summary(&self, row: usize) -> Option<Summary> {
-        let all: Vec<_> = self.rounds.iter().filter_map(|round| round.kept.get(row)).collect();
+        let all: Vec<_> = self.rounds.iter().filter_map(|round| round.kept(row)).collect();
         let calm: Vec<_> = all.iter().copied().filter(|sample| sample.is_undisturbed(&self.usual)).collect();
         let (used, disturbed) = if calm.is_empty() { (&all, all.len()) } else { (&calm, 0) };
         let figures = used.first()?.values.len();
@@ -143,7 +162,7 @@ impl Run {
     /// Ratio of the main figures of two rows in the same round. Rounds in which one of them was disturbed are used only if
     /// there are no others.
     pub(crate) fn ratio(&self, row: usize, to: usize) -> Option<Ratio> {
-        let pairs = self.rounds.iter().filter_map(|round| Some((round.kept.get(row)?, round.kept.get(to)?)));
+        let pairs = self.rounds.iter().filter_map(|round| Some((round.kept(row)?, round.kept(to)?)));
         let pairs: Vec<_> = pairs.collect();
         let is_calm = |sample: &Measured| sample.is_undisturbed(&self.usual);
         let calm = pairs.iter().filter(|(a, b)| is_calm(a) && is_calm(b));
@@ -158,46 +177,48 @@ impl Run {
 
     /// Samples that were taken again.
     pub(crate) fn rejected(&self) -> usize {
-        self.rounds.iter().map(|round| round.rejected.len()).sum()
+        self.rounds
+            .iter()
+            .flat_map(|round| &round.samples)
+            .map(|samples| samples.len().saturating_sub(1))
+            .sum()
     }
 }
 
-impl Round {
-    fn sample(
-        &mut self,
-        index: usize,
-        row: &Row<'_>,
-        (usual, look): (&Usual, &dyn Fn() -> Result<f64, Error>),
-        stop: &Stop,
-    ) -> Result<(), Error> {
-        let mut best: Option<Measured> = None;
-        for attempt in 0..EMPTY_ATTEMPTS {
-            if attempt >= ATTEMPTS && best.as_ref().is_some_and(Measured::has_moved) {
-                break;
-            }
-            if stop.is_stopped() {
-                return Err(Error::Interrupted);
-            }
-            let before = look()?;
-            let mut sample = (row.take)()?;
-            if sample.line_ns.is_none() {
-                sample.line_ns = Some((before, look()?));
-            }
-            // nothing has moved: an end had no core at all, whatever it says
-            if !sample.has_moved() {
-                sample.lost = 1.0;
-            }
-            let rank = |sample: &Measured| (!sample.has_moved(), !usual.is_of(sample), sample.lost);
-            let better = best.as_ref().is_none_or(|best| rank(&sample) < rank(best));
-            let worse = if better { best.replace(sample) } else { Some(sample) };
-            self.rejected.extend(worse.map(|worse| (index, worse)));
-            if best.as_ref().is_some_and(|best| best.is_undisturbed(usual)) {
-                break;
-            }
+/// Takes samples of a row, up to one that is not disturbed. Adds the distances of the cores to `looks`.
+fn sample(
+    row: &Row<'_>,
+    (looks, look): (&mut Vec<f64>, &dyn Fn() -> Result<f64, Error>),
+    stop: &Stop,
+) -> Result<Vec<Measured>, Error> {
+    let mut samples: Vec<Measured> = Vec::new();
+    for attempt in 0..EMPTY_ATTEMPTS {
+        if attempt >= ATTEMPTS && samples.iter().any(Measured::has_moved) {
+            break;
         }
-        self.kept.extend(best);
-        Ok(())
+        if stop.is_stopped() {
+            return Err(Error::Interrupted);
+        }
+        let before = look()?;
+        let mut sample = (row.take)()?;
+        let line_ns = match sample.line_ns {
+            Some(line_ns) => line_ns,
+            None => (before, look()?),
+        };
+        looks.extend([line_ns.0, line_ns.1]);
+        sample.line_ns = Some(line_ns);
+        // nothing has moved: an end had no core at all, whatever it says
+        if !sample.has_moved() {
+            sample.lost = 1.0;
+        }
+        let usual = Usual::of(looks.get(looks.len().saturating_sub(LATEST)..).unwrap_or_default());
+        let is_undisturbed = sample.is_undisturbed(&usual);
+        samples.push(sample);
+        if is_undisturbed {
+            break;
+        }
     }
+    Ok(samples)
 }
 
 /// The median; not a number if there are no values.
@@ -231,7 +252,7 @@ mod tests {
 
     /// Rounds of two cores whose usual distance is 100 ns.
     fn take(rows: &[Row<'_>], rounds: usize) -> Run {
-        Run::take(rows, rounds, (Usual::of(&[100.0]), &|| Ok(100.0)), &Stop::new().unwrap()).unwrap()
+        Run::take(rows, rounds, (vec![100.0], &|| Ok(100.0)), &Stop::new().unwrap()).unwrap()
     }
 
     #[test]
@@ -249,7 +270,7 @@ mod tests {
         assert_eq!(run.rejected(), 4);
         // the least disturbed one where nothing better came
         let run = take(&[samples(&[(7.0, 0.3), (2.0, 0.2), (3.0, 0.4)])], 1);
-        assert!((run.rounds[0].kept[0].values[0] - 2.0).abs() < 1e-9);
+        assert!((run.rounds[0].kept(0).unwrap().values[0] - 2.0).abs() < 1e-9);
     }
 
     #[test]
@@ -307,7 +328,7 @@ mod tests {
     fn ctrl_c_ends_the_rounds() {
         let stop = Stop::new().unwrap();
         stop.stop();
-        let result = Run::take(&[samples(&[(5.0, 0.0)])], 2, (Usual::of(&[100.0]), &|| Ok(100.0)), &stop);
+        let result = Run::take(&[samples(&[(5.0, 0.0)])], 2, (vec![100.0], &|| Ok(100.0)), &stop);
         assert!(matches!(result, Err(Error::Interrupted)));
     }
 }

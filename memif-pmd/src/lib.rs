@@ -25,6 +25,7 @@
 //! | use packets in shared memory without a copy | [`RxQueue::peek`], [`TxQueue::reserve`], [`Span`], [`SpanMut`] |
 //! | forward packets between two slaves without a copy | [`PacketMemory`], [`RxQueue::forward_to`] |
 //! | keep buffers from call to call, and manage them yourself | [`raw`] |
+//! | copy what passes to a capture, on a thread of its own | [`Mirror`], [`Interface::set_mirror`] |
 //! | run forwarding loops on cores | [`Workers`], [`Idle`] |
 //! | end on Ctrl-C | [`ctrl_c`], [`Stop`] |
 //! | test a forwarder of your own without interfaces | [`Receive`], [`Transmit`], [`loopback()`] |
@@ -52,6 +53,7 @@ mod interface;
 mod limits;
 mod link;
 mod loopback;
+mod mirror;
 mod packet;
 mod packet_memory;
 mod queue;
@@ -79,6 +81,7 @@ pub use memif_ring::handshake::Stage;
 pub use memif_ring::layout::{LineSize, ParseLineSizeError};
 pub use memif_ring::message::{Direction, MessageKind, Mode, Name, ParseModeError, Reason, TextError};
 pub use memif_ring::shm::{Span, SpanMut};
+pub use mirror::{Mirror, MirrorDirection, MirrorSource, MirroredBurst, MirroredPacket};
 pub use packet::{Burst, Packets, PacketsMut};
 pub use packet_memory::{PacketMemory, PacketMemoryBuilder};
 pub use queue::{Peeked, Pieces, Reservation, RxQueue, TxQueue, raw};

@@ -17,6 +17,7 @@ use crate::config::{Config, RxMode};
 use crate::control::{Memif, Plane, Queues};
 use crate::error::Error;
 use crate::limits::check_reconnect;
+use crate::mirror::{Mirror, MirrorDirection};
 use crate::queue::{RxQueue, TxQueue};
 use crate::stats::Details;
 use crate::stop::Stop;
@@ -187,6 +188,23 @@ impl Interface {
     /// - [`Error::Deleted`]: the interface was shut down, or the control plane has ended.
     pub fn event_fd(&self, queue: u16) -> Result<QueueEvent, Error> {
         Ok(QueueEvent(self.plane.event_fd(self.key, queue)?))
+    }
+
+    /// Has what the queues receive and send copied to `mirror` from now on, in place of another one; `None`: no more. Queue handles
+    /// may be in use by other threads, and notice it with their next burst.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`]: the interface was shut down, or the control plane has ended.
+    pub fn set_mirror(&self, mirror: Option<&Mirror>) -> Result<(), Error> {
+        let details = self.details()?;
+        let tap = |direction, queue| mirror.map(|mirror| mirror.tap(&details, direction, queue));
+        for mailbox in self.queues.rx() {
+            mailbox.set_mirror(tap(MirrorDirection::Received, mailbox.index()));
+        }
+        for mailbox in self.queues.tx() {
+            mailbox.set_mirror(tap(MirrorDirection::Sent, mailbox.index()));
+        }
+        Ok(())
     }
 
     /// Ends the link and deletes the interface, as dropping it does; for an interface that is shared, or in its own event

@@ -257,7 +257,7 @@ impl Burst {
 
     /// All packets, those that are set aside first.
     #[inline(always)]
-    pub(super) fn all(&self) -> Packets<'_> {
+    pub(crate) fn all(&self) -> Packets<'_> {
         let entries = self.entries.get(..self.fill.packets).unwrap_or_default();
         Packets { memory: &self.memory[..], entries: entries.iter() }
     }

@@ -40,16 +40,19 @@ impl RxQueue {
     /// this one has no link.
     #[inline]
     pub fn forward_to(&mut self, tx: &mut TxQueue, max: usize) -> Result<usize, NotShared> {
-        if self.handle.link().is_none() {
-            return Ok(0);
+        if self.handle.plain_link().is_none() || tx.handle.plain_link().is_none() {
+            return self.forward_noticing(tx, max);
         }
-        if tx.handle.link().is_none() {
-            return self.drop_for(tx, max);
-        }
+        self.forward_plain(tx, max)
+    }
+
+    /// As [`RxQueue::forward_to`], on the links that there are, without a mirror.
+    #[inline(always)]
+    pub(super) fn forward_plain(&mut self, tx: &mut TxQueue, max: usize) -> Result<usize, NotShared> {
         let Handle { link: Some(from), tally: received, mailbox: from_mailbox, .. } = &mut self.handle else {
             return Ok(0);
         };
-        let Handle { link: Some(to), tally: sent, mailbox: to_mailbox, epoch } = &mut tx.handle else {
+        let Handle { link: Some(to), tally: sent, mailbox: to_mailbox, epoch, .. } = &mut tx.handle else {
             return Ok(0);
         };
         let (source, target) = sharing(&mut from.end, &mut to.end).ok_or(NotShared)?;
@@ -80,7 +83,7 @@ impl RxQueue {
 
     /// While `tx` has no link: the packets are dropped, their buffers are posted again.
     #[cold]
-    fn drop_for(&mut self, tx: &mut TxQueue, max: usize) -> Result<usize, NotShared> {
+    pub(super) fn drop_for(&mut self, tx: &mut TxQueue, max: usize) -> Result<usize, NotShared> {
         let shared = match &self.handle.link {
             Some(link) => matches!(&link.end, End::Slave(end) if end.buffers().table().is_shared()),
             None => false,

@@ -23,6 +23,7 @@ use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, PeerFault};
 
 use crate::config::RxMode;
+use crate::mirror::MirrorTap;
 use crate::stats::QueueCounters;
 
 use super::report::{Report, Reports};
@@ -30,8 +31,7 @@ use super::report::{Report, Reports};
 /// One queue of an interface, shared by the control plane and the queue's handle. `L` is its end of a link.
 #[derive(Debug)]
 pub(crate) struct Mailbox<L> {
-    /// Moves when the link comes or goes. Written by the control plane, under the mailbox's lock.
-    epoch: CachePadded<AtomicU64>,
+    changes: CachePadded<Changes>,
     pub(crate) counters: CachePadded<QueueCounters>,
     contents: Mutex<Contents<L>>,
     taken: AtomicBool,
@@ -41,9 +41,20 @@ pub(crate) struct Mailbox<L> {
     owner: u64,
 }
 
+/// What handles compare. Written by the control plane, under the mailbox's lock.
+#[derive(Debug, Default)]
+struct Changes {
+    /// Moves when the link comes or goes.
+    epoch: AtomicU64,
+    /// Moves behind the epoch, and when a mirror comes or goes.
+    all: AtomicU64,
+}
+
 #[derive(Debug)]
 struct Contents<L> {
     link: Option<L>,
+    /// Gets copies of what passes.
+    mirror: Option<MirrorTap>,
     /// The interface is gone: no link is taken any more.
     closed: bool,
     /// Rung when the epoch moves, to wake a handle that sleeps.
@@ -53,9 +64,9 @@ struct Contents<L> {
 impl<L> Mailbox<L> {
     pub(crate) fn new(index: u16, mode: RxMode, reports: &Arc<Reports>, owner: u64) -> Arc<Self> {
         Arc::new(Self {
-            epoch: CachePadded::default(),
+            changes: CachePadded::default(),
             counters: CachePadded::default(),
-            contents: Mutex::new(Contents { link: None, closed: false, doorbell: None }),
+            contents: Mutex::new(Contents { link: None, mirror: None, closed: false, doorbell: None }),
             taken: AtomicBool::new(false),
             rx_mode: AtomicU8::new(mode.number()),
             index,
@@ -85,12 +96,22 @@ impl<L> Mailbox<L> {
         let link = link.filter(|_| !contents.closed);
         let old = std::mem::replace(&mut contents.link, link);
         // Release: pairs with the Acquire in `changed`; the lock already orders what is in the mailbox.
-        self.epoch.fetch_add(1, Ordering::Release);
+        self.changes.epoch.fetch_add(1, Ordering::Release);
+        self.changes.all.fetch_add(1, Ordering::Release);
         if let Some(doorbell) = &contents.doorbell {
             let _ = doorbell.signal(); // a full counter is rung already
         }
         drop(contents);
         drop(old); // may unmap: not under the lock
+    }
+
+    /// Control plane: what passes is copied from now on, or no more. The handle notices with its next burst.
+    pub(crate) fn set_mirror(&self, mirror: Option<MirrorTap>) {
+        let mut contents = self.lock();
+        let old = std::mem::replace(&mut contents.mirror, mirror);
+        self.changes.all.fetch_add(1, Ordering::Release); // as in `replace`
+        drop(contents);
+        drop(old); // may be the last of its mirror
     }
 
     /// Wakes a handle that sleeps.
@@ -101,13 +122,13 @@ impl<L> Mailbox<L> {
     }
 
     pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
+        self.changes.epoch.load(Ordering::Acquire)
     }
 
     /// Whether the link has changed since `seen`. Acquire: pairs with the Release in `replace`.
     #[inline(always)]
     fn changed(&self, seen: u64) -> bool {
-        self.epoch.load(Ordering::Acquire) != seen
+        self.changes.epoch.load(Ordering::Acquire) != seen
     }
 
     pub(crate) fn mode(&self) -> RxMode {
@@ -143,7 +164,7 @@ impl<L> Mailbox<L> {
     /// As `install`, but the epoch moves first: a defect that the models must detect.
     #[cfg(all(test, loom))]
     pub(super) fn install_epoch_first(&self, link: impl FnOnce() -> L) {
-        self.epoch.fetch_add(1, Ordering::Release);
+        self.changes.epoch.fetch_add(1, Ordering::Release);
         let link = link();
         self.lock().link = Some(link);
     }
@@ -166,12 +187,52 @@ pub(super) struct Handle<L> {
     pub(super) link: Option<L>,
     pub(super) epoch: u64,
     pub(super) tally: Tally,
+    /// What of the mailbox's changes bursts need not look at again: [`NEVER`] while there is a mirror.
+    noticed: u64,
+    mirror: Mirroring,
+}
+
+/// The mirror of a queue, as its handle knows it.
+#[derive(Debug)]
+struct Mirroring {
+    tap: Option<MirrorTap>,
+    /// The changes up to which it is known.
+    seen: u64,
 }
 
 impl<L> Handle<L> {
     pub(super) fn new(mailbox: Arc<Mailbox<L>>) -> Self {
         let tally = mailbox.counters.tally();
-        Self { mailbox, link: None, epoch: NEVER, tally }
+        let mirror = Mirroring { tap: None, seen: NEVER };
+        Self { mailbox, link: None, epoch: NEVER, tally, noticed: NEVER, mirror }
+    }
+
+    /// As [`Handle::link`], for bursts that a mirror gets copies of. `None` also while there is one, or when anything has
+    /// changed: ask [`Handle::notice`] then. So a queue without a mirror does not ask for one.
+    #[inline(always)]
+    pub(super) fn plain_link(&mut self) -> Option<&mut L> {
+        // Acquire: pairs with the Release in `replace` and `set_mirror`
+        if self.mailbox.changes.all.load(Ordering::Acquire) != self.noticed {
+            return None;
+        }
+        self.link.as_mut()
+    }
+
+    /// Takes up what has changed. Whether there is a link.
+    #[cold]
+    pub(super) fn notice(&mut self) -> bool {
+        if self.mailbox.changes.all.load(Ordering::Acquire) != self.mirror.seen {
+            let contents = self.mailbox.lock();
+            let seen = self.mailbox.changes.all.load(Ordering::Acquire);
+            self.mirror = Mirroring { tap: contents.mirror.clone(), seen };
+        }
+        self.noticed = if self.mirror.tap.is_some() { NEVER } else { self.mirror.seen };
+        self.link().is_some()
+    }
+
+    /// What gets copies, as far as was noticed.
+    pub(super) fn mirror(&self) -> Option<MirrorTap> {
+        self.mirror.tap.clone()
     }
 
     /// The link, taking up a new one or letting go of one that is gone. The steady state is one comparison.

@@ -2,7 +2,7 @@
 //!
 //! A call goes from the queue ([`rx`], [`tx`]) to the end of its ring, whose role is asked once ([`end`]), and from there
 //! to a loop over descriptors: those of memif-ring, which copy, or those here, which lend buffers in place
-//! ([`peek`], [`reservation`], [`raw`]).
+//! ([`peek`], [`reservation`], [`raw`]). While there is a mirror, calls go through [`mirrored`].
 
 mod end;
 mod forward;
@@ -14,6 +14,7 @@ mod loom_reaper;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod mailbox;
+mod mirrored;
 mod mode;
 mod notifier;
 mod overcome;

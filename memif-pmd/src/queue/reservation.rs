@@ -161,7 +161,7 @@ impl Reservation<'_> {
     pub fn commit(self, count: usize) {
         let filled = self.buffers.get(..count).unwrap_or(self.buffers);
         // the link that they were reserved on, whatever has become of it
-        let Handle { link: Some(link), tally, mailbox, epoch } = self.handle else { return };
+        let Handle { link: Some(link), tally, mailbox, epoch, .. } = self.handle else { return };
         if filled.is_empty() {
             return;
         }

@@ -91,7 +91,16 @@ impl RxQueue {
     #[inline]
     pub fn receive(&mut self, burst: &mut Burst) -> usize {
         burst.set_aside();
-        let Some(link) = self.handle.link() else { return 0 };
+        if self.handle.plain_link().is_none() {
+            return self.receive_noticing(burst);
+        }
+        self.receive_plain(burst)
+    }
+
+    /// As [`RxQueue::receive`], on the link that there is, without a mirror.
+    #[inline(always)]
+    pub(super) fn receive_plain(&mut self, burst: &mut Burst) -> usize {
+        let Some(link) = &mut self.handle.link else { return 0 };
         // most polls find nothing: that costs a look, and no more
         let ready = by_role!(&mut link.end, |end| {
             let ready = end.ready(burst.room());

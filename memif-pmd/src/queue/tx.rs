@@ -80,10 +80,16 @@ impl TxQueue {
         if burst.count() == 0 {
             return 0;
         }
-        if self.handle.link().is_none() {
-            return self.drop_all(burst);
+        if self.handle.plain_link().is_none() {
+            return self.send_noticing(burst);
         }
-        let Handle { link: Some(link), tally, mailbox, epoch } = &mut self.handle else { return 0 };
+        self.send_plain(burst)
+    }
+
+    /// As [`TxQueue::send`], on the link that there is, without a mirror.
+    #[inline(always)]
+    pub(super) fn send_plain(&mut self, burst: &mut Burst) -> usize {
+        let Handle { link: Some(link), tally, mailbox, epoch, .. } = &mut self.handle else { return 0 };
         let (before, regions, isa) = (tally.packets, &link.link.regions, link.link.isa);
         let done = by_role!(&mut link.end, |end| isa.run(SendBurst { end, regions, burst, tally }));
         let done = match done {
@@ -107,7 +113,7 @@ impl TxQueue {
     }
 
     #[cold]
-    fn drop_all(&mut self, burst: &mut Burst) -> usize {
+    pub(super) fn drop_all(&mut self, burst: &mut Burst) -> usize {
         self.handle.mailbox.counters.add_link_down(burst.count());
         burst.clear();
         0

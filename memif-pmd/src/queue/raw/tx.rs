@@ -119,7 +119,7 @@ impl RawTx<'_> {
         describe: impl FnMut(usize, SlotBuffer<'_>) -> Option<Filled>,
     ) -> usize {
         let count = max.min(self.claimed().into());
-        let Handle { link: Some(link), tally, mailbox, epoch } = &mut *self.handle else { return 0 };
+        let Handle { link: Some(link), tally, mailbox, epoch, .. } = &mut *self.handle else { return 0 };
         let regions = &link.link.regions;
         let chain = &mut self.claims.chain;
         let sent = by_role!(&mut link.end, |end| publish(end, regions, count, (tally, chain), describe));

@@ -1,0 +1,85 @@
+//! Queues that a mirror gets copies of, and those on which something has changed: off the hot path of the others.
+
+use super::rx::RxQueue;
+use super::tx::TxQueue;
+use crate::error::NotShared;
+use crate::mirror::{Draft, MirrorTap};
+use crate::packet::Burst;
+
+/// Copies of packets, if there is room for them at all.
+fn copies<'p>(tap: &MirrorTap, packets: impl Iterator<Item = &'p [u8]>) -> Option<Draft> {
+    let mut draft = tap.draft()?;
+    packets.for_each(|packet| draft.push(tap.snap(), packet));
+    Some(draft)
+}
+
+impl RxQueue {
+    /// [`RxQueue::receive`] where there is no plain link.
+    #[cold]
+    pub(super) fn receive_noticing(&mut self, burst: &mut Burst) -> usize {
+        if !self.handle.notice() {
+            return 0;
+        }
+        let before = burst.len();
+        let received = self.receive_plain(burst);
+        if let Some(tap) = self.handle.mirror() {
+            tap.hand_over(copies(&tap, burst.iter().skip(before)), received);
+        }
+        received
+    }
+
+    /// [`RxQueue::forward_to`] where there are no two plain links.
+    #[cold]
+    pub(super) fn forward_noticing(&mut self, tx: &mut TxQueue, max: usize) -> Result<usize, NotShared> {
+        if !self.handle.notice() {
+            return Ok(0);
+        }
+        if !tx.handle.notice() {
+            return self.drop_for(tx, max);
+        }
+        let taps = [self.handle.mirror(), tx.handle.mirror()];
+        let Some(tap) = taps.iter().flatten().next() else { return self.forward_plain(tx, max) };
+        let mut draft = tap.draft();
+        let peeked = self.peek(max);
+        let packets = peeked.len();
+        if let Some(draft) = &mut draft {
+            for packet in peeked.iter() {
+                let length = packet.bytes();
+                draft.add(tap.snap(), length, |room| {
+                    packet.copy_to(room);
+                });
+            }
+        }
+        drop(peeked);
+        let before = self.stats().packets;
+        let forwarded = self.forward_plain(tx, packets)?;
+        let left = usize::try_from(self.stats().packets - before).unwrap_or(packets);
+        if let Some(draft) = &mut draft {
+            draft.keep(left, forwarded);
+        }
+        for tap in taps.iter().flatten() {
+            tap.hand_over(draft.clone(), forwarded);
+        }
+        Ok(forwarded)
+    }
+}
+
+impl TxQueue {
+    /// [`TxQueue::send`] where there is no plain link.
+    #[cold]
+    pub(super) fn send_noticing(&mut self, burst: &mut Burst) -> usize {
+        if !self.handle.notice() {
+            return self.drop_all(burst);
+        }
+        let Some(tap) = self.handle.mirror() else { return self.send_plain(burst) };
+        // before they leave the burst
+        let mut draft = copies(&tap, burst.all());
+        let packets = burst.all().len();
+        let sent = self.send_plain(burst);
+        if let Some(draft) = &mut draft {
+            draft.keep(packets - burst.all().len(), sent);
+        }
+        tap.hand_over(draft, sent);
+        sent
+    }
+}

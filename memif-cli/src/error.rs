@@ -1,6 +1,7 @@
 //! Why the tool ends with an error, and its exit status.
 
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitStatus;
 
 use memif_observe::ObserveError;
@@ -49,6 +50,14 @@ pub(crate) enum ToolError {
         path: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// Nothing can be served at an address.
+    #[error("cannot serve metrics at {address}: {error}{hint}", hint = listen_hint(.error))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        error: io::Error,
     },
     /// The link did not come up within `--wait`.
     #[error("no link on {port} after {seconds} s: {reason}")]
@@ -102,6 +111,15 @@ impl ToolError {
             Self::Memif(error) if is_usage(error) => USAGE,
             _ => FAILURE,
         }
+    }
+}
+
+/// What to do about an address that cannot be used.
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => "; choose another port",
+        io::ErrorKind::AddrNotAvailable => "; choose an address of this host",
+        _ => "",
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `packet`, `check` | test packets, and checking them |
 //! | `counters`, `latency`, `feeds` | from the workers to the report |
 //! | `report`, `machine`, `status` | table, summary, JSON and status messages |
+//! | `serve` | metrics over HTTP |
 //! | `observe/` | links of all programs, seen from outside |
 //! | `cores` | which threads run where |
 #![forbid(unsafe_code)]
@@ -31,6 +32,7 @@ mod ports;
 mod relay;
 mod report;
 mod run;
+mod serve;
 mod session;
 mod sink;
 mod sizes;
@@ -78,6 +80,7 @@ fn dispatch(cli: Cli) -> Result<(), ToolError> {
         Command::Echo(args) => tools::echo(&args),
         Command::Forward(args) => tools::forward(&args),
         Command::Dump(args) => observe::dump::dump(&args),
+        Command::Exporter(args) => observe::exporter::exporter(&args),
         Command::Show(args) => observe::show::show(&args),
     }
 }

@@ -16,7 +16,7 @@ mod values;
 
 use clap::{Parser, Subcommand};
 
-use crate::observe::args::{DumpArgs, ShowArgs};
+use crate::observe::args::{DumpArgs, ExporterArgs, ShowArgs};
 
 pub(crate) use demo::DemoArgs;
 pub(crate) use problem::one_line;
@@ -55,6 +55,7 @@ Examples:
   memif forward --zero-copy /run/a.sock /run/b.sock   the same without copying packets
   memif forward pcap:in.pcapng /run/a.sock       replay a capture
   memif show --watch                             the links of all programs, once a second
+  memif exporter --listen 127.0.0.1:9816         the same for Prometheus, over HTTP
   memif dump --ring s2m/0 udp and port 53        packets of other programs, one a line
   memif dump /run/vpp/memif.sock -w - | tcpdump -r -
 
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Copy packets of other programs' links as they pass, to a capture or as text
     Dump(DumpArgs),
+    /// Serve metrics of all memif links of this host for Prometheus, over HTTP
+    Exporter(ExporterArgs),
 }
 
 #[cfg(test)]

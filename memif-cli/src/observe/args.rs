@@ -1,7 +1,11 @@
 //! Command lines of what looks at links from outside.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use memif_observe::Scope;
+
+use crate::serve::address;
 
 /// Which links.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +40,14 @@ pub(crate) struct ShowArgs {
     /// Print OpenMetrics text, as for the textfile collector of Prometheus
     #[arg(long, conflicts_with_all = ["json", "watch"])]
     pub openmetrics: bool,
+}
+
+/// `memif exporter`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExporterArgs {
+    /// Where to listen; a port alone is one of 127.0.0.1, and 0 any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9816", value_parser = address)]
+    pub listen: SocketAddr,
 }
 
 const FILTERS: &str = "\

@@ -1,6 +1,7 @@
 //! Links as OpenMetrics text. The names are a promise: see docs/observing.md.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::rows::Rows;
+use crate::error::ToolError;
 
 /// Labels of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,13 +33,18 @@ struct OfRing {
 ///
 /// # Errors
 /// None: the text is made in memory.
-pub(crate) fn text(rows: &Rows) -> Result<String, fmt::Error> {
+pub(crate) fn openmetrics(rows: &Rows) -> Result<String, ToolError> {
+    text(rows).map_err(|error| ToolError::Output(io::Error::other(error)))
+}
+
+fn text(rows: &Rows) -> Result<String, fmt::Error> {
     let ends = Family::<OfLink, Gauge>::default();
     let problems = Family::<OfLink, Gauge>::default();
     let broken = Family::<OfLink, Gauge>::default();
     let size = Family::<OfRing, Gauge>::default();
     let used = Family::<OfRing, Gauge>::default();
     let descriptors = Family::<OfRing, Counter<u64, AtomicU64>>::default();
+    let late = Family::<OfRing, Counter<u64, AtomicU64>>::default();
     let hidden = Gauge::<i64>::default();
     hidden.set(i64::try_from(rows.hidden_processes).unwrap_or(i64::MAX));
     for link in &rows.links {
@@ -49,6 +56,7 @@ pub(crate) fn text(rows: &Rows) -> Result<String, fmt::Error> {
         for ring in &link.rings {
             let of_ring = OfRing { file: file.clone(), socket: socket.clone(), ring: ring.name.clone() };
             descriptors.get_or_create(&of_ring).inc_by(ring.descriptors);
+            late.get_or_create(&of_ring).inc_by(ring.late_looks);
             if let Some(number) = ring.size {
                 size.get_or_create(&of_ring).set(number.into());
             }
@@ -65,6 +73,11 @@ pub(crate) fn text(rows: &Rows) -> Result<String, fmt::Error> {
         "memif_ring_descriptors",
         "Descriptors that packets took since the tool began to look",
         descriptors,
+    );
+    registry.register(
+        "memif_ring_late_looks",
+        "Looks that came late: for each, multiples of 65536 descriptors may be missing",
+        late,
     );
     registry.register("memif_ring_used", "Descriptors between tail and head", used);
     registry.register("memif_ring_size", "Descriptors of the ring", size);
@@ -91,7 +104,7 @@ mod tests {
             used: Some(5),
             masked: Some(true),
             descriptors: 7,
-            at_least: false,
+            late_looks: 1,
             rate: None,
         };
         let link = LinkRow {
@@ -109,6 +122,7 @@ mod tests {
             "memif_link_problems{file=\"1:2\",socket=\"/run/\\\"m\\\".sock\"} 1",
             "memif_link_broken{file=\"1:2\",socket=\"/run/\\\"m\\\".sock\"} 1",
             "memif_ring_descriptors_total{file=\"1:2\",socket=\"/run/\\\"m\\\".sock\",ring=\"s2m/0\"} 7",
+            "memif_ring_late_looks_total{file=\"1:2\",socket=\"/run/\\\"m\\\".sock\",ring=\"s2m/0\"} 1",
             "memif_ring_used{file=\"1:2\",socket=\"/run/\\\"m\\\".sock\",ring=\"s2m/0\"} 5",
             "memif_ring_size{file=\"1:2\",socket=\"/run/\\\"m\\\".sock\",ring=\"s2m/0\"} 1024",
             "memif_hidden_processes 3",

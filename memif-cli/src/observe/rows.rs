@@ -81,8 +81,8 @@ pub(crate) struct RingRow {
     pub masked: Option<bool>,
     /// Descriptors that packets took since the tool began to look.
     pub descriptors: u64,
-    /// Whether there may have been more, as the tool was kept from looking often enough.
-    pub at_least: bool,
+    /// Looks that came late: for each, there may have been multiples of 65536 more.
+    pub late_looks: u64,
     /// Descriptors a second, of late; `None` if nothing was measured.
     pub rate: Option<f64>,
 }
@@ -142,7 +142,7 @@ impl RingRow {
             used: ring.used(),
             masked: reading.map(|reading| reading.masked),
             descriptors: ring.descriptors(),
-            at_least: ring.gaps() > 0,
+            late_looks: ring.gaps(),
             rate,
         }
     }

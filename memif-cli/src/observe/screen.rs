@@ -248,7 +248,7 @@ mod tests {
             used: Some(used),
             masked: Some(true),
             descriptors: 0,
-            at_least: false,
+            late_looks: 0,
             rate: Some(rate),
         }
     }

@@ -6,14 +6,15 @@ use std::time::Duration;
 use memif_pmd::{Stop, ctrl_c};
 
 use super::args::ShowArgs;
-use super::metrics;
+use super::metrics::openmetrics;
 use super::rows::Rows;
 use super::sampler::Sampler;
 use super::table;
 use super::watch::watch;
 use crate::error::ToolError;
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Between two reports.
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Shows links once, or each second.
 ///
@@ -44,7 +45,7 @@ fn next(sampler: &mut Sampler, stop: &Stop) -> Result<Rows, ToolError> {
 
 fn print(rows: &Rows, args: &ShowArgs) -> Result<(), ToolError> {
     let text = if args.openmetrics {
-        metrics::text(rows).map_err(|error| ToolError::Output(io::Error::other(error)))?
+        openmetrics(rows)?
     } else if args.json {
         serde_json::to_string(rows).map_err(io::Error::from).map_err(ToolError::Output)? + "\n"
     } else if args.watch {

@@ -127,7 +127,7 @@ mod tests {
             masked: Some(false),
             descriptors: 1,
             rate: Some(35_999_999.4),
-            at_least: true,
+            late_looks: 1,
         }
     }
 

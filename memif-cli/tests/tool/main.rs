@@ -8,5 +8,6 @@ mod dumping;
 mod harness;
 mod observing;
 mod relays;
+mod serving;
 mod traffic;
 mod usage;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::args::DemoArgs;
+use crate::capture::Capture;
 use crate::cores::check_cores;
 use crate::error::ToolError;
 use crate::feeds::Feeds;
@@ -88,6 +89,8 @@ fn run(
     let (mut sink, receiver, handover) = Sink::new(Framing::Ethernet, args.verify, None)?;
     feeds.follow_sink(receiver, handover);
     let ports: [&dyn Port; 2] = [out, back];
+    let capture =
+        args.capture.as_deref().map(|path| Capture::start(path, &ports, &session.stop)).transpose()?;
     let workers = Workers::new()
         .burst(args.burst.into())
         .on_core(near, out.interface.tx(0)?, move |tx, burst| generator.turn(tx, burst))
@@ -104,6 +107,7 @@ fn run(
         run.machine.memory = memory;
     }
     let totals = run.finish(drops)?;
+    capture.map_or(Ok(()), Capture::finish)?;
     match totals.failure().filter(|_| args.verify) {
         Some(failure) => Err(ToolError::Verification(failure)),
         None => Ok(()),

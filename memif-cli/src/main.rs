@@ -11,12 +11,13 @@
 //! | `packet`, `check` | test packets, and checking them |
 //! | `counters`, `latency`, `feeds` | from the workers to the report |
 //! | `report`, `machine`, `status` | table, summary, JSON and status messages |
-//! | `serve` | metrics over HTTP |
+//! | `capture`, `serve` | packets to a file, and metrics over HTTP, while a command runs |
 //! | `observe/` | links of all programs, seen from outside |
 //! | `cores` | which threads run where |
 #![forbid(unsafe_code)]
 
 mod args;
+mod capture;
 mod check;
 mod cores;
 mod counters;

@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -37,6 +37,8 @@ const MOST: usize = 64;
 const LIMIT: Duration = Duration::from_secs(5);
 /// Largest head of a request, in bytes: the least that the library takes.
 const HEAD: usize = 8192;
+/// How old what is served may be.
+const FRESH: Duration = Duration::from_millis(100);
 /// Between two attempts to accept while the process has no descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,6 +66,7 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
+        let source = seldom(source);
         let body = move || {
             runtime.spawn(accept(listener, Arc::new(source)));
             // an error: the other end was dropped
@@ -84,6 +87,19 @@ impl Drop for Server {
         drop(self.stop.take());
         // it has not panicked: nothing in it does
         let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// `source`, which is asked at most once each [`FRESH`], whatever clients do.
+fn seldom(source: impl Source) -> impl Source {
+    let last = Mutex::new(None::<(Instant, String)>);
+    move || {
+        // nothing panics while the text is replaced
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((at, text)) if at.elapsed() < FRESH => text.clone(),
+            _ => last.insert((Instant::now(), source())).1.clone(),
+        }
     }
 }
 

@@ -1,15 +1,19 @@
 //! The control plane of a command: opening ports and waiting for their links.
 
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memif_metrics::Metrics;
 use memif_pmd::{InterfaceBuilder, Memif, Port as MemifSpec, Role, Stop, ctrl_c};
 
 use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::ports::memif::MemifPort;
 use crate::ports::{NullPort, Port, ReplayPort, Spec, Timing, WrittenPort};
-use crate::status::Notes;
+use crate::serve::Server;
+use crate::status::{Notes, note};
 
 /// Interval at which the main thread polls.
 pub(crate) const STEP: Duration = Duration::from_millis(20);
@@ -29,7 +33,7 @@ pub(crate) enum CaptureUse {
 
 /// The control plane, and what ends the run.
 pub(crate) struct Session {
-    memif: Memif,
+    memif: Arc<Memif>,
     /// Raised by SIGINT, SIGTERM and SIGHUP.
     signal: Stop,
     /// Raised when the run is complete.
@@ -43,7 +47,7 @@ impl Session {
     /// # Errors
     /// The kernel refuses a thread, a descriptor or a signal handler.
     pub(crate) fn start(quiet: bool) -> Result<Self, ToolError> {
-        Ok(Self { signal: ctrl_c()?, memif: Memif::start()?, stop: Stop::new()?, quiet })
+        Ok(Self { signal: ctrl_c()?, memif: Arc::new(Memif::start()?), stop: Stop::new()?, quiet })
     }
 
     /// Opens a port.
@@ -114,6 +118,22 @@ impl Session {
         let notes = Notes::new(socket, &self.stop);
         let builder = if self.quiet { builder } else { builder.on_event(move |event| notes.report(event)) };
         MemifPort::new(socket, builder.open()?)
+    }
+
+    /// Serves the counters of the memif interfaces among these ports, until what it returns is dropped.
+    ///
+    /// # Errors
+    /// See [`Server::start`].
+    pub(crate) fn serve(&self, address: SocketAddr, ports: &[&dyn Port]) -> Result<Server, ToolError> {
+        let metrics = Metrics::new(&self.memif);
+        ports.iter().filter_map(|port| port.interface()).for_each(|interface| metrics.add(interface));
+        let server = Server::start(address, move || {
+            let mut text = String::new();
+            let _ = metrics.encode(&mut text); // a string takes all
+            text
+        })?;
+        note(&format!("metrics at {}", server.url()));
+        Ok(server)
     }
 
     /// Whether the run is complete, or was interrupted.

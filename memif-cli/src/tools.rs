@@ -7,6 +7,7 @@ use memif_os::thread;
 use memif_pmd::{Burst, Idle, RxMode, Stop, Workers};
 
 use crate::args::{EchoArgs, ForwardArgs, GenArgs, RunArgs, SinkArgs};
+use crate::capture::Capture;
 use crate::cores::{check_cores, place};
 use crate::error::ToolError;
 use crate::feeds::Feeds;
@@ -233,6 +234,9 @@ fn run(
     args: &RunArgs,
     measures: Measures,
 ) -> Result<Totals, ToolError> {
+    let capture =
+        args.capture.as_deref().map(|path| Capture::start(path, ports, &session.stop)).transpose()?;
+    let _metrics = args.metrics.map(|address| session.serve(address, ports)).transpose()?;
     session.wait_up(ports, args.wait)?;
     let (workers, feeds) = make()?;
     let cores = args.core.as_ref().map_or_else(|| "not pinned".to_owned(), ToString::to_string);
@@ -242,8 +246,10 @@ fn run(
     session.stop.stop();
     ports.iter().for_each(|port| port.settle());
     let finished = run.finish(Drops::new());
+    let captured = capture.map_or(Ok(()), Capture::finish);
     ended?;
     let totals = finished?;
+    captured?;
     // what a worker could not do at its end
     check()?;
     Ok(totals)

@@ -28,6 +28,9 @@ pub(crate) struct DemoArgs {
     /// Fail if the links are not up after this long
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub wait: Duration,
+    /// Copy what generator and sink send and receive to this file, as pcapng
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<String>,
     /// Print one JSON object a second and one with "final": true at the end
     #[arg(long)]
     pub json: bool,

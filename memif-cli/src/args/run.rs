@@ -1,11 +1,13 @@
 //! Options of all commands but the demo.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 use memif_os::cpu::CoreList;
 
 use super::values::seconds;
+use crate::serve::address;
 
 /// Options of all commands but the demo.
 #[derive(Clone, Debug, Args)]
@@ -22,6 +24,12 @@ pub(crate) struct RunArgs {
     /// Fail if the link is not up after this long; by default, wait without limit
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
+    /// Copy what passes the memif ports to this file, as pcapng; what the disk is too slow for is left out, and counted
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<String>,
+    /// Serve counters of the memif ports for Prometheus, over HTTP; a port alone is one of 127.0.0.1, and 0 any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
+    pub metrics: Option<SocketAddr>,
     /// Print one JSON object a second and one with "final": true at the end
     #[arg(long)]
     pub json: bool,

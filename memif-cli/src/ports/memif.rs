@@ -1,7 +1,7 @@
 //! The memif interface as a port, and its link.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub(crate) struct MemifPort {
     role: Role,
     mode: Mode,
     /// The interface.
-    pub interface: Interface,
+    pub interface: Arc<Interface>,
     /// Kinds of peer faults that have been reported.
     reported: Mutex<HashSet<FaultKind>>,
 }
@@ -36,7 +36,8 @@ impl MemifPort {
     pub(crate) fn new(socket: &str, interface: Interface) -> Result<Self, ToolError> {
         let details = interface.details()?;
         let name = format!("{socket} id {}", details.id);
-        Ok(Self { name, role: details.role, mode: details.mode, interface, reported: Mutex::default() })
+        let (role, mode) = (details.role, details.mode);
+        Ok(Self { name, role, mode, interface: Arc::new(interface), reported: Mutex::default() })
     }
 
     /// Why there is no link yet, where no attempt has failed.
@@ -127,6 +128,10 @@ impl Port for MemifPort {
                 note(&format!("warning: {}: a peer was refused or disconnected: {}", self.name, kind.name()));
             }
         }
+    }
+
+    fn interface(&self) -> Option<&Arc<Interface>> {
+        Some(&self.interface)
     }
 
     fn details(&self) -> Option<Details> {

@@ -17,9 +17,10 @@ mod pcap;
 mod replay;
 mod spec;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use memif_pmd::{Details, Queues, Receive, RxMode, RxQueue, Transmit, TxQueue};
+use memif_pmd::{Details, Interface, Queues, Receive, RxMode, RxQueue, Transmit, TxQueue};
 
 use crate::error::ToolError;
 use crate::packet::Framing;
@@ -80,6 +81,11 @@ pub(crate) trait Port {
     /// What ended the port: the run ends with it.
     fn check(&self) -> Result<(), ToolError> {
         Ok(())
+    }
+
+    /// A memif interface; `None` for other kinds.
+    fn interface(&self) -> Option<&Arc<Interface>> {
+        None
     }
 
     /// State of a memif interface; `None` for other kinds.

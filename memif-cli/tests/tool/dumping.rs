@@ -11,7 +11,7 @@ use crate::harness::{Ended, Tool, folder, program, run};
 use crate::observing::pair;
 
 /// Sequence numbers of the test packets in a capture, and the numbers of its statistics blocks.
-fn read(path: &Path) -> (Vec<u64>, Vec<(u64, u64)>) {
+pub(crate) fn read(path: &Path) -> (Vec<u64>, Vec<(u64, u64)>) {
     let mut reader = PcapNgReader::new(File::open(path).unwrap()).unwrap();
     let (mut sequences, mut statistics) = (Vec::new(), Vec::new());
     while let Some(block) = reader.next_block() {

@@ -1,11 +1,11 @@
 //! Runs the tool and reads what it prints.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Tool {
     pub(crate) child: Child,
     lines: Receiver<String>,
-    stderr: Option<JoinHandle<String>>,
+    notes: Receiver<String>,
 }
 
 /// Exit status and output of the tool.
@@ -56,13 +56,10 @@ impl Tool {
         let (sender, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut stderr = child.stderr.take().unwrap();
-        let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
-            text
-        });
-        Self { child, lines, stderr: Some(stderr) }
+        let (sender, notes) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines, notes }
     }
 
     /// Sends a signal by its name.
@@ -75,6 +72,11 @@ impl Tool {
         self.lines.recv_timeout(PATIENCE).expect("no line of output")
     }
 
+    /// The next line of standard error.
+    pub(crate) fn next_note(&self) -> String {
+        self.notes.recv_timeout(PATIENCE).expect("no message")
+    }
+
     pub(crate) fn wait(mut self) -> Ended {
         let began = Instant::now();
         let code = loop {
@@ -84,7 +86,7 @@ impl Tool {
             }
             thread::sleep(Duration::from_millis(5));
         };
-        let stderr = self.stderr.take().unwrap().join().unwrap();
+        let stderr = self.notes.iter().map(|line| line + "\n").collect();
         Ended { code, lines: self.lines.iter().collect(), stderr }
     }
 }

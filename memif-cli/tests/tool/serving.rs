@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{PATIENCE, Tool, folder, run};
+use crate::harness::{PATIENCE, Tool, folder, run, wait_for};
 use crate::observing::pair;
 
 /// What is served at this URL.
@@ -50,6 +50,19 @@ fn an_exporter_serves_the_links_of_the_host_until_a_signal() {
 
 fn host(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches("/metrics")
+}
+
+#[test]
+fn a_command_serves_the_counters_of_its_ports() {
+    let folder = folder();
+    let sink = Tool::start(folder.path(), "sink m.sock,role=master --json --metrics 0");
+    wait_for(folder.path(), "m.sock");
+    let generator = Tool::start(folder.path(), "gen m.sock --json --rate 1k");
+    generator.next_line();
+    let note = sink.next_note();
+    let url = note.strip_prefix("memif: metrics at ").unwrap();
+    let counted = |line: &str| line.starts_with("memif_rx_packets_total{socket=\"") && !line.ends_with(" 0");
+    assert!(get(url).lines().any(counted), "{}", get(url));
 }
 
 #[test]

@@ -187,7 +187,14 @@ fn report(ports: &[Port]) {
         let (_, missed) = port.tally();
         let more = if port.tap.tally().gaps > 0 { "at least " } else { "" };
         let Port { name, written, refused, .. } = port;
-        note(&format!("{name}: {written} packets, {refused} not wanted, {more}{missed} descriptors missed"));
+        let why = if missed > 0 && !port.tap.knows_buffers() {
+            "; the slave has posted no buffers, without which it cannot be told where packets end"
+        } else {
+            ""
+        };
+        note(&format!(
+            "{name}: {written} packets, {refused} not wanted, {more}{missed} descriptors missed{why}"
+        ));
     }
 }
 

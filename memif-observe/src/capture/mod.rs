@@ -180,6 +180,13 @@ impl Tap {
         self.tally
     }
 
+    /// Whether a posted buffer has been seen, by which it can be told where packets end. Before, nothing is handed out: so a program
+    /// that only sends, and never posts buffers, shows nothing.
+    #[must_use]
+    pub const fn knows_buffers(&self) -> bool {
+        self.posted > 0
+    }
+
     /// Looks at the ring, and calls `take` for each packet that can be vouched for, in their order. Bounded: returns after at
     /// most a few hundred descriptors.
     pub fn look(&mut self, mut take: impl FnMut(Packet<'_>)) -> Looked {

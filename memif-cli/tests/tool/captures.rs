@@ -29,7 +29,7 @@ fn write(path: &Path, datalink: DataLink, cut: usize, packets: &[(u64, usize)]) 
     let mut writer = PcapWriter::with_header(File::create(path).unwrap(), header).unwrap();
     for (time, length) in packets {
         let data = vec![0x45; *length.min(&cut)];
-        let packet = PcapPacket::new(Duration::from_millis(*time), *length as u32, &data);
+        let packet = PcapPacket::new(Duration::from_millis(*time), u32::try_from(*length).unwrap(), &data);
         writer.write_packet(&packet).unwrap();
     }
 }

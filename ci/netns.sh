@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
-# Sockets in other network namespaces. Needs root, to make and enter them; fails without.
+# Sockets and interfaces in other network namespaces. Needs root, to make and enter them; fails without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-MEMIF_NETNS=1 bash ci/program.sh netns
+export MEMIF_NETNS=1
+bash ci/program.sh netns
+bash ci/program.sh tool taps
+bash ci/program.sh tool interfaces

@@ -24,10 +24,13 @@ memif-capi/src/v4/mod.rs
 memif-capi/src/v4/placed.rs
 memif-os/src/ringer.rs
 memif-os/src/guard/handler.rs
+memif-os/src/packet_socket.rs
 memif-os/src/page_pool.rs
 memif-os/src/mapping.rs
 memif-os/src/socket/credentials.rs
 memif-os/src/thread.rs
+memif-os/src/xdp/program.rs
+memif-os/src/xdp/socket.rs
 memif-pmd/src/link/master.rs
 memif-pmd/src/link/slave.rs
 memif-pmd/src/queue/lend.rs

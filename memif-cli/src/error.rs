@@ -43,6 +43,14 @@ pub(crate) enum ToolError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// A port cannot be opened, or has ended.
+    #[error("port {port}: {problem}")]
+    Port {
+        /// The port.
+        port: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A capture cannot be replayed.
     #[error("cannot replay the capture {path}: {problem}")]
     Replay {

@@ -11,7 +11,7 @@ use memif_pmd::{InterfaceBuilder, Memif, Port as MemifSpec, Role, Stop, ctrl_c};
 use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::ports::memif::MemifPort;
-use crate::ports::{NullPort, Port, ReplayPort, Spec, Timing, WrittenPort};
+use crate::ports::{NullPort, PacketPort, Port, ReplayPort, Spec, TapPort, Timing, WrittenPort, XdpPort};
 use crate::serve::Server;
 use crate::status::{Notes, note};
 
@@ -57,6 +57,9 @@ impl Session {
     pub(crate) fn open(&self, spec: &Spec, captures: CaptureUse) -> Result<Box<dyn Port>, ToolError> {
         Ok(match (spec, captures) {
             (Spec::Memif(spec), _) => Box::new(self.open_with(spec.socket(), self.builder(spec)?)?),
+            (Spec::Tap(spec), _) => Box::new(TapPort::open(spec)?),
+            (Spec::Packet(spec), _) => Box::new(PacketPort::open(spec)?),
+            (Spec::Xdp(spec), _) => Box::new(XdpPort::open(spec)?),
             (Spec::Null, _) => Box::new(NullPort),
             (Spec::Pcap(path), CaptureUse::Replay(timing)) => Box::new(ReplayPort::open(path, timing)?),
             (Spec::Pcap(path), CaptureUse::Write(framing)) => Box::new(WrittenPort::create(path, framing)?),

@@ -24,6 +24,9 @@ const COUNTERS_ONLY: Measures = Measures { latency: false, verify: false };
 /// Idle rounds before a worker of adaptive queues sleeps: some hundreds of microseconds.
 const ADAPTIVE_ROUNDS: u32 = 10_000;
 
+/// The same beside a port of the kernel's, each of whose rounds takes a system call.
+const KERNEL_ROUNDS: u32 = 100;
+
 /// A number that distinguishes the packets of this run from those of other runs.
 pub(crate) fn instance() -> u32 {
     let [a, b, c, d, ..] = RandomState::new().hash_one(0).to_ne_bytes();
@@ -138,7 +141,7 @@ fn sinks(
             }
         });
     }
-    Ok((workers.idle(idle_for(&modes)), feeds))
+    Ok((workers.idle(idle_for(&modes, port.is_of_kernel())), feeds))
 }
 
 /// `memif echo`
@@ -212,12 +215,16 @@ fn relays(
             });
         }
     }
-    Ok((workers.idle(idle_for(&modes)), feeds))
+    let beside_the_kernel = ways.iter().any(|(from, _)| from.is_of_kernel());
+    Ok((workers.idle(idle_for(&modes, beside_the_kernel)), feeds))
 }
 
-/// How workers idle that receive on queues of these modes: none sleeps over a queue that is polled.
-fn idle_for(modes: &[RxMode]) -> Idle {
-    if modes.contains(&RxMode::Polling) {
+/// How workers idle that receive on queues of these modes: none sleeps over a queue that is polled, unless there is a port of
+/// the kernel's, which needs the processor as well.
+fn idle_for(modes: &[RxMode], beside_the_kernel: bool) -> Idle {
+    if beside_the_kernel {
+        Idle::Sleep { after: KERNEL_ROUNDS }
+    } else if modes.contains(&RxMode::Polling) {
         Idle::Pause
     } else if modes.contains(&RxMode::Adaptive) {
         Idle::Sleep { after: ADAPTIVE_ROUNDS }
@@ -262,8 +269,9 @@ mod tests {
     #[test]
     fn workers_with_a_polled_queue_do_not_sleep() {
         use RxMode::{Adaptive, Interrupt, Polling};
-        assert_eq!(idle_for(&[Interrupt, Polling, Adaptive]), Idle::Pause);
-        assert_eq!(idle_for(&[Interrupt, Adaptive]), Idle::Sleep { after: ADAPTIVE_ROUNDS });
-        assert_eq!(idle_for(&[Interrupt, Interrupt]), Idle::Sleep { after: 0 });
+        assert_eq!(idle_for(&[Interrupt, Polling, Adaptive], false), Idle::Pause);
+        assert_eq!(idle_for(&[Interrupt, Adaptive], false), Idle::Sleep { after: ADAPTIVE_ROUNDS });
+        assert_eq!(idle_for(&[Interrupt, Interrupt], false), Idle::Sleep { after: 0 });
+        assert_eq!(idle_for(&[Polling, Adaptive], true), Idle::Sleep { after: KERNEL_ROUNDS });
     }
 }

@@ -11,6 +11,7 @@
 //! | [`huge_pages`] | whether huge pages are wanted, and why there are none |
 //! | [`socket`] | the control channel's sockets, with descriptors on messages |
 //! | [`event`] | eventfd, timerfd, inotify, epoll, poll |
+//! | [`packet_socket`], [`xdp`] | packets of network interfaces: AF_PACKET and AF_XDP |
 //! | [`cpu`] | cores: lists, pinning, isolation |
 //! | [`thread`] | threads that leave the program's signals alone |
 //! | [`clock`] | the monotonic clock, as a number |
@@ -60,8 +61,10 @@ pub mod guard;
 pub mod huge_pages;
 pub mod limits;
 mod mapping;
+pub mod packet_socket;
 pub mod page_pool;
 pub mod region_file;
 mod ringer;
 pub mod socket;
 pub mod thread;
+pub mod xdp;

@@ -26,6 +26,12 @@ pub(crate) use values::amount;
 
 const EXAMPLES: &str = "\
 Ports:
+  tap:NAME[,key=value…] an interface of the kernel's, gone at the end of the run unless it persists:
+                        mtu=BYTES mac=ADDRESS ip=ADDRESS/PREFIX queues=N (1) persist
+                        netns=PATH|NAME|PID: the namespace in which it is made
+  packet:IFACE[,promiscuous]   a network interface; the kernel's stack sees its packets as well
+  xdp:IFACE[,queue=N,mode=auto|copy|zero-copy]   packets of one queue (0) in place of the kernel's
+                        stack, by AF_XDP
   pcap:FILE             a capture, pcap or pcapng: replayed by sink and as the first port of
                         forward, written by gen and as the second port of forward (pcapng)
   null:                 takes all packets, gives none
@@ -54,6 +60,7 @@ Examples:
   memif forward /run/a.sock,queues=2 /run/b.sock,queues=2 --core 2,3
   memif forward --zero-copy /run/a.sock /run/b.sock   the same without copying packets
   memif forward pcap:in.pcapng /run/a.sock       replay a capture
+  memif forward tap:vpp0,ip=10.0.0.1/24 /run/vpp/memif.sock   an interface for the kernel
   memif show --watch                             the links of all programs, once a second
   memif exporter --listen 127.0.0.1:9816         the same for Prometheus, over HTTP
   memif dump --ring s2m/0 udp and port 53        packets of other programs, one a line

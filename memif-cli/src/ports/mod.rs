@@ -4,18 +4,28 @@
 //! | --- | --- | --- |
 //! | `PATH,…` | `memif` | a memif interface |
 //! | `pcap:FILE` | `pcap`, `replay` | a capture, which is replayed or written |
+//! | `tap:NAME,…` | `tap` | an interface of the kernel's whose other end is this process |
+//! | `packet:IFACE,…` | `packet` | a network interface, beside the kernel's own stack |
+//! | `xdp:IFACE,…` | `xdp` | a queue of a network interface, in place of the kernel's own stack |
 //! | `null:` | `null` | nothing: packets that are sent to it are gone |
 //!
 //! A port gives each worker queues of its own: [`Inlet`] and [`Outlet`], which are bursts of memif-pmd with counters. What
-//! all kinds have in common is in `spec` (the text), `counting` (counters and drops) and `fate` (why a port has ended).
+//! all kinds have in common is in `spec` and `keys` (the text), `counting` (counters and drops), `fate` (why a port has ended),
+//! `offload` (what the kernel leaves undone in packets) and `interface` (what is said when interfaces fail).
 
 mod counting;
 mod fate;
+mod interface;
+mod keys;
 pub(crate) mod memif;
 mod null;
+mod offload;
+mod packet;
 mod pcap;
 mod replay;
 mod spec;
+mod tap;
+mod xdp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +37,12 @@ use crate::packet::Framing;
 use crate::report::Drops;
 
 pub(crate) use null::NullPort;
+pub(crate) use packet::PacketPort;
 pub(crate) use pcap::{ReplayPort, WrittenPort};
 pub(crate) use replay::{Speed, Timing};
 pub(crate) use spec::Spec;
+pub(crate) use tap::TapPort;
+pub(crate) use xdp::XdpPort;
 
 /// An open port.
 pub(crate) trait Port {
@@ -56,6 +69,11 @@ pub(crate) trait Port {
     /// # Errors
     /// As [`Port::rx`].
     fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError>;
+
+    /// Whether it is an interface of the kernel's.
+    fn is_of_kernel(&self) -> bool {
+        false
+    }
 
     /// Packets dropped so far, by reason.
     fn drops(&self) -> Drops;
@@ -108,7 +126,7 @@ pub(crate) trait Inlet: Receive + Queues {
     /// Packets received so far.
     fn moved(&self) -> Moved;
 
-    /// How its worker learns of packets.
+    /// How its worker learns of packets. What is the kernel's is waited for when it is idle.
     fn mode(&self) -> RxMode {
         RxMode::Polling
     }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use memif_pmd::Port as MemifSpec;
 
+use super::packet::PacketSpec;
+use super::tap::TapSpec;
+use super::xdp::XdpSpec;
 use crate::error::ToolError;
 
 /// What a port's text describes.
@@ -11,6 +14,12 @@ use crate::error::ToolError;
 pub(crate) enum Spec {
     /// A memif interface.
     Memif(MemifSpec),
+    /// An interface of the kernel whose other end is this process.
+    Tap(TapSpec),
+    /// A network interface.
+    Packet(PacketSpec),
+    /// A queue of a network interface.
+    Xdp(XdpSpec),
     /// A capture.
     Pcap(PathBuf),
     /// Nothing.
@@ -26,6 +35,9 @@ impl Spec {
         match text.split_once(':') {
             Some(("null", "")) => Ok(Self::Null),
             Some(("null", _)) => Err(ToolError::Usage("null: takes nothing behind the colon".to_owned())),
+            Some(("tap", text)) => Ok(Self::Tap(TapSpec::parse(text)?)),
+            Some(("packet", text)) => Ok(Self::Packet(PacketSpec::parse(text)?)),
+            Some(("xdp", text)) => Ok(Self::Xdp(XdpSpec::parse(text)?)),
             Some(("pcap", "")) => Err(ToolError::Usage("pcap: lacks its file: write pcap:FILE".to_owned())),
             Some(("pcap", file)) => Ok(Self::Pcap(file.into())),
             _ => Ok(Self::Memif(text.parse()?)),

@@ -41,7 +41,25 @@ impl Tool {
 
     /// Starts it with environment variables.
     pub(crate) fn start_with(folder: &Path, line: &str, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(program())
+        Self::spawn(Command::new(program()), folder, line, variables)
+    }
+
+    /// Starts it in a network namespace of its own. That takes root.
+    pub(crate) fn start_in_namespace(folder: &Path, line: &str) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--net", &program()]);
+        Self::spawn(command, folder, line, &[])
+    }
+
+    /// Starts it in the namespace of another one. That takes root.
+    pub(crate) fn start_inside(holder: &Self, folder: &Path, line: &str) -> Self {
+        let mut command = Command::new("nsenter");
+        command.args([format!("--net=/proc/{}/ns/net", holder.child.id()), program()]);
+        Self::spawn(command, folder, line, &[])
+    }
+
+    fn spawn(mut command: Command, folder: &Path, line: &str, variables: &[(&str, &str)]) -> Self {
+        let mut child = command
             .args(line.split_whitespace())
             .current_dir(folder)
             .env("TMPDIR", folder)

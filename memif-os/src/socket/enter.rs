@@ -18,7 +18,10 @@ const OPEN: &str =
 
 /// Runs `work` on a thread that is in `namespace`, and returns what it returned. The calling thread stays in its own
 /// namespace, whatever happens; the other one ends.
-pub(super) fn within<T: Send + 'static>(
+///
+/// # Errors
+/// Those of `work`; [`SocketError::NoNamespace`], [`SocketError::NamespaceRight`], [`SocketError::NoThread`].
+pub fn within<T: Send + 'static>(
     namespace: &NetNamespace,
     work: impl FnOnce() -> Result<T, SocketError> + Send + 'static,
 ) -> Result<T, SocketError> {

@@ -19,6 +19,7 @@ pub use access::SocketAccess;
 pub use address::{AddressError, MAX_ADDRESS_LEN, SocketAddress};
 pub use channel::{Channel, Incoming, Received, SendOutcome};
 pub use credentials::Credentials;
+pub use enter::within;
 pub use error::SocketError;
 pub use listener::Listener;
 pub use namespace::{NamespaceError, NetNamespace};

@@ -7,7 +7,7 @@
 //! only then comes the long one.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +22,11 @@ const FIRST: Duration = Duration::from_millis(1);
 /// How long a nap may be: what packets wait for when the ring that they go to has room again, as nobody announces that.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Sleeps until a peer notifies us, `doorbell` is signalled, `stop` was called, or `timeout` has passed. False if it did not sleep, as there
+/// Sleeps until a peer notifies us, one of `others` can be read, `doorbell` is signalled, `stop` was called, or `timeout` has passed. False if it did not sleep, as there
 /// are packets.
 pub(crate) fn until_woken(
     queues: &mut [&mut RxQueue],
+    others: &[OwnedFd],
     doorbell: &EventFd,
     stop: Option<&Stop>,
     timeout: Option<Duration>,
@@ -34,7 +35,7 @@ pub(crate) fn until_woken(
     for queue in queues.iter_mut() {
         busy |= queue.arm();
     }
-    let outcome = if busy { Ok(()) } else { sleep(queues, doorbell, stop, timeout) };
+    let outcome = if busy { Ok(()) } else { sleep(queues, others, doorbell, stop, timeout) };
     for queue in queues.iter_mut() {
         queue.disarm();
     }
@@ -45,28 +46,32 @@ pub(crate) fn until_woken(
 /// are empty ends the nap.
 pub(crate) fn nap(mut queues: Vec<&mut RxQueue>, doorbell: &EventFd, stop: &Stop) -> io::Result<bool> {
     queues.retain_mut(|queue| !queue.has_packets());
-    until_woken(&mut queues, doorbell, Some(stop), Some(NAP))
+    until_woken(&mut queues, &[], doorbell, Some(stop), Some(NAP))
 }
 
 fn sleep(
     queues: &mut [&mut RxQueue],
+    others: &[OwnedFd],
     doorbell: &EventFd,
     stop: Option<&Stop>,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
     let first = timeout.map_or(FIRST, |timeout| timeout.min(FIRST));
-    if poll(queues, doorbell, stop, Some(first))? || queues.iter_mut().any(|queue| queue.has_packets()) {
+    if poll(queues, others, doorbell, stop, Some(first))?
+        || queues.iter_mut().any(|queue| queue.has_packets())
+    {
         return Ok(());
     }
     let rest = timeout.map(|timeout| timeout.saturating_sub(first));
     if rest != Some(Duration::ZERO) {
-        poll(queues, doorbell, stop, rest)?;
+        poll(queues, others, doorbell, stop, rest)?;
     }
     Ok(())
 }
 
 fn poll(
     queues: &[&mut RxQueue],
+    others: &[OwnedFd],
     doorbell: &EventFd,
     stop: Option<&Stop>,
     timeout: Option<Duration>,
@@ -74,6 +79,7 @@ fn poll(
     let mut fds = vec![doorbell.as_fd()];
     fds.extend(stop.map(AsFd::as_fd));
     fds.extend(queues.iter().filter_map(|queue| queue.waiting_fd()));
+    fds.extend(others.iter().map(AsFd::as_fd));
     Ok(poll_fds(&fds, timeout)? > 0)
 }
 
@@ -110,7 +116,7 @@ impl RxQueue {
                 doorbell
             }
         };
-        until_woken(&mut [self], &doorbell, stop, timeout).map_err(Error::system("poll"))?;
+        until_woken(&mut [self], &[], &doorbell, stop, timeout).map_err(Error::system("poll"))?;
         Ok(self.has_packets())
     }
 }

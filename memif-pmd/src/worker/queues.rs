@@ -1,5 +1,7 @@
 //! The sets of queues that a task may have.
 
+use std::os::fd::BorrowedFd;
+
 use crate::loopback::{LoopbackRx, LoopbackTx};
 use crate::queue::{RxQueue, TxQueue};
 
@@ -36,8 +38,15 @@ use crate::queue::{RxQueue, TxQueue};
 /// ```
 pub trait Queues: Send {
     /// Calls `visit` with each receive queue of an interface. A worker with [`Idle::Sleep`](crate::Idle::Sleep) is woken
-    /// when packets come on them; on anything else that receives it looks every 100 ms while it sleeps.
+    /// when packets come on them, or when a descriptor of [`Queues::each_fd`] can be read; on anything else that receives it
+    /// looks every 100 ms while it sleeps.
     fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
+        let _ = visit;
+    }
+
+    /// Calls `visit` with each descriptor that can be read when there is something to receive, for what receives from anything
+    /// else than an interface, such as a socket. Asked once, before the worker starts, which duplicates them.
+    fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
         let _ = visit;
     }
 
@@ -78,6 +87,10 @@ impl<Q: Queues> Queues for [Q] {
         self.iter_mut().for_each(|queues| queues.each_rx(visit));
     }
 
+    fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.iter().for_each(|queues| queues.each_fd(visit));
+    }
+
     fn activity(&self) -> u64 {
         self.iter().map(Queues::activity).fold(0, u64::wrapping_add)
     }
@@ -88,6 +101,10 @@ macro_rules! as_another {
         impl<$($of)*> Queues for $set {
             fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
                 <$other>::each_rx(self, visit);
+            }
+
+            fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
+                <$other>::each_fd(self, visit);
             }
 
             fn activity(&self) -> u64 {
@@ -110,6 +127,11 @@ macro_rules! tuples {
             #[allow(unused_variables, reason = "the empty tuple visits nothing")]
             fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
                 $(self.$index.each_rx(visit);)*
+            }
+
+            #[allow(unused_variables, reason = "the empty tuple visits nothing")]
+            fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
+                $(self.$index.each_fd(visit);)*
             }
 
             fn activity(&self) -> u64 {

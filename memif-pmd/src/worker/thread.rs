@@ -1,5 +1,6 @@
 //! One worker: a thread that runs its tasks in turn until it is told to stop.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{hint, mem, thread};
@@ -24,6 +25,7 @@ pub(super) trait Task: Send {
     /// A number that changes when a turn has moved a packet.
     fn activity(&self) -> u64;
     fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue));
+    fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>));
 }
 
 pub(super) struct TaskOf<Q, F> {
@@ -43,6 +45,10 @@ impl<Q: Queues, F: FnMut(&mut Q, &mut Burst) + Send> Task for TaskOf<Q, F> {
 
     fn each_rx<'a>(&'a mut self, visit: &mut dyn FnMut(&'a mut RxQueue)) {
         self.queues.each_rx(visit);
+    }
+
+    fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.queues.each_fd(visit);
     }
 }
 
@@ -84,6 +90,8 @@ pub(super) struct Worker<'env> {
     idle: Idle,
     stop: Stop,
     doorbell: Arc<EventFd>,
+    /// Descriptors of what its tasks receive from beside queues, with which a sleep ends as well.
+    others: Vec<OwnedFd>,
     /// There were packets when it last wanted to sleep: if the next round does not move them either, they are stuck.
     waiting: bool,
     /// It was logged that it cannot sleep.
@@ -101,13 +109,20 @@ impl<'env> Worker<'env> {
     ) -> Result<Self, Error> {
         let doorbell = Arc::new(EventFd::new().map_err(Error::system("eventfd"))?);
         let mut tasks = Vec::with_capacity(plan.tasks.len());
+        let mut others = Vec::new();
         for mut task in plan.tasks {
             if let Idle::Sleep { .. } = idle {
                 task.each_rx(&mut |rx| rx.watch(&doorbell));
+                let mut failed = None;
+                task.each_fd(&mut |fd| match fd.try_clone_to_owned() {
+                    Ok(fd) => others.push(fd),
+                    Err(error) => failed = Some(error),
+                });
+                failed.map_or(Ok(()), Err).map_err(Error::system("dup"))?;
             }
             tasks.push((task, burst(pool.take().ok_or(Error::NoBurstMemory)?)));
         }
-        Ok(Self { tasks, idle, stop: stop.clone(), doorbell, waiting: false, warned: false })
+        Ok(Self { tasks, idle, stop: stop.clone(), doorbell, others, waiting: false, warned: false })
     }
 
     pub(super) fn run(mut self) -> WorkerStats {
@@ -154,7 +169,7 @@ impl<'env> Worker<'env> {
         let slept = if stuck {
             nap(queues, &self.doorbell, &self.stop)
         } else {
-            until_woken(&mut queues, &self.doorbell, Some(&self.stop), Some(LONGEST_SLEEP))
+            until_woken(&mut queues, &self.others, &self.doorbell, Some(&self.stop), Some(LONGEST_SLEEP))
         };
         self.waiting = matches!(slept, Ok(false));
         slept.unwrap_or_else(|error| {

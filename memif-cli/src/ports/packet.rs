@@ -1,0 +1,347 @@
+//! `packet:IFACE`: packets of a network interface, by an `AF_PACKET` socket with mapped rings.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memif_os::packet_socket::{InterfaceWatch, PacketReceiver, PacketSender, Queued, ReceivedPacket};
+use memif_pmd::{Burst, Queues, Receive, RxMode, Transmit};
+use rustix::io::Errno;
+
+use super::counting::{Losses, Tally};
+use super::fate::Fate;
+use super::interface::{ending, open_problem, vanished};
+use super::keys::Keys;
+use super::offload::{Put, VNET_HEADER, Work};
+use super::{Inlet, Moved, Outlet, Port, no_queue};
+use crate::error::ToolError;
+use crate::packet::Framing;
+use crate::report::Drops;
+
+/// Bytes of both addresses, behind which a tag belongs.
+const ADDRESSES: usize = 12;
+/// How long the kernel may take to send the last packets.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// An interface as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PacketSpec {
+    name: String,
+    promiscuous: bool,
+}
+
+impl PacketSpec {
+    /// Reads `IFACE[,promiscuous]`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, ToolError> {
+        let keys = Keys::split("packet", text, &["promiscuous"], &[])?;
+        let mut promiscuous = false;
+        for (key, value) in &keys.pairs {
+            promiscuous = keys.flag(key, *value)?;
+        }
+        Ok(Self { name: keys.name.to_owned(), promiscuous })
+    }
+}
+
+/// The port.
+pub(crate) struct PacketPort {
+    name: String,
+    receiver: Cell<Option<PacketReceiver>>,
+    sender: Cell<Option<PacketSender>>,
+    watch: InterfaceWatch,
+    /// Packets that the kernel had no room for.
+    no_room: AtomicU64,
+    losses: Losses,
+    fate: Fate,
+}
+
+impl PacketPort {
+    /// Opens the interface.
+    ///
+    /// # Errors
+    /// No right, no such interface, no memory.
+    pub(crate) fn open(spec: &PacketSpec) -> Result<Self, ToolError> {
+        let name = format!("packet:{}", spec.name);
+        let failed = |error: io::Error| ToolError::Port { port: name.clone(), problem: open_problem(&error) };
+        let receiver = PacketReceiver::open(&spec.name, spec.promiscuous).map_err(failed)?;
+        let watch = receiver.watch().map_err(failed)?;
+        let sender = PacketSender::open(&spec.name).map_err(failed)?;
+        Ok(Self {
+            receiver: Cell::new(Some(receiver)),
+            sender: Cell::new(Some(sender)),
+            watch,
+            no_room: AtomicU64::new(0),
+            losses: Losses::default(),
+            fate: Fate::default(),
+            name,
+        })
+    }
+}
+
+impl Port for PacketPort {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        Some(Framing::Ethernet)
+    }
+
+    fn rx_count(&self) -> u16 {
+        1
+    }
+
+    fn tx_count(&self) -> u16 {
+        1
+    }
+
+    fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
+        let receiver = self.receiver.take().filter(|_| queue == 0);
+        let socket = receiver.ok_or_else(|| no_queue(&self.name, queue))?;
+        Ok(Box::new(PacketInlet { socket, work: Work::new(), tally: Tally::new(&self.losses) }))
+    }
+
+    fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
+        let sender = self.sender.take().filter(|_| queue == 0);
+        let socket = sender.ok_or_else(|| no_queue(&self.name, queue))?;
+        let (tally, fate) = (Tally::new(&self.losses), self.fate.clone());
+        Ok(Box::new(PacketOutlet { name: self.name.clone(), socket, tally, fate, failed: false }))
+    }
+
+    fn is_of_kernel(&self) -> bool {
+        true
+    }
+
+    fn drops(&self) -> Drops {
+        let new = self.watch.take_drops().unwrap_or_default();
+        let no_room = self.no_room.fetch_add(new.into(), Ordering::Relaxed) + u64::from(new);
+        let mut drops = self.losses.read();
+        if no_room > 0 {
+            drops.insert("no_room".to_owned(), no_room);
+        }
+        drops
+    }
+
+    fn check(&self) -> Result<(), ToolError> {
+        self.fate.check()?;
+        if self.watch.is_there() { Ok(()) } else { Err(vanished(&self.name)) }
+    }
+}
+
+/// Packets from the interface.
+struct PacketInlet {
+    socket: PacketReceiver,
+    work: Work,
+    tally: Tally,
+}
+
+/// Puts a packet behind its header, with the tag that the kernel took out of it. `None` if there is no room.
+fn join(packet: &ReceivedPacket<'_>, bytes: &[u8], buffer: &mut [u8]) -> Option<usize> {
+    let mut header = packet.header;
+    let tag = match packet.vlan {
+        Some((kind, value)) if bytes.len() >= ADDRESSES => {
+            let tag = [kind.to_be_bytes(), value.to_be_bytes()];
+            // the checksum begins that much later
+            let start = u16::from_ne_bytes([header[6], header[7]]).saturating_add(4);
+            header[6..8].copy_from_slice(&start.to_ne_bytes());
+            Some(tag)
+        }
+        _ => None,
+    };
+    let (addresses, rest) = if tag.is_some() { bytes.split_at(ADDRESSES) } else { (&[][..], bytes) };
+    let tag = tag.as_ref().map_or(&[][..], |tag| tag.as_flattened());
+    let mut len = 0;
+    for part in [&header[..], addresses, tag, rest] {
+        buffer.get_mut(len..len + part.len())?.copy_from_slice(part);
+        len += part.len();
+    }
+    Some(len)
+}
+
+/// Reads a packet that is larger than a frame, and puts back its tag.
+fn read_large(socket: &mut PacketReceiver, vlan: Option<(u16, u16)>, buffer: &mut [u8]) -> io::Result<usize> {
+    let len = socket.receive_large(buffer)?;
+    let Some(vlan) = vlan.filter(|_| len >= VNET_HEADER + ADDRESSES) else { return Ok(len) };
+    let whole = buffer.get(..len).unwrap_or_default().to_vec();
+    let Some((header, bytes)) = whole.split_first_chunk::<VNET_HEADER>() else { return Ok(len) };
+    let packet = ReceivedPacket { header: *header, vlan: Some(vlan), bytes: None };
+    Ok(join(&packet, bytes, buffer).unwrap_or(len))
+}
+
+impl PacketInlet {
+    /// Takes the next packet from the socket. False if there is none.
+    fn take(&mut self) -> bool {
+        let Self { socket, work, tally } = self;
+        let Some(packet) = socket.peek() else { return false };
+        let vlan = packet.vlan;
+        let taken = match packet.bytes {
+            Some(bytes) => work.take(|buffer| {
+                join(&packet, bytes, buffer).ok_or_else(|| io::Error::from(io::ErrorKind::Other))
+            }),
+            None => work.take(|buffer| read_large(socket, vlan, buffer)),
+        };
+        match taken {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tally.drop("bad_offload", 1),
+            Err(_) => tally.drop("no_memory", 1),
+        }
+        self.socket.release();
+        true
+    }
+}
+
+impl Receive for PacketInlet {
+    fn receive(&mut self, burst: &mut Burst) -> usize {
+        burst.set_aside();
+        let before = burst.len();
+        // a bound also for those that are dropped
+        for _ in 0..burst.capacity() {
+            if burst.room() == 0 || (self.work.is_done() && !self.take()) {
+                break;
+            }
+            if self.work.is_done() {
+                continue;
+            }
+            match self.work.put(burst, |len| self.tally.pass(len)) {
+                Ok(Put::Done) => {}
+                Ok(Put::Full) => break,
+                Err(_) => self.tally.drop("bad_length", 1),
+            }
+        }
+        burst.len() - before
+    }
+}
+
+impl Queues for PacketInlet {
+    fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
+        visit(self.socket.as_fd());
+    }
+
+    fn activity(&self) -> u64 {
+        self.tally.activity()
+    }
+}
+
+impl Inlet for PacketInlet {
+    fn mode(&self) -> RxMode {
+        RxMode::Adaptive
+    }
+
+    fn moved(&self) -> Moved {
+        self.tally.moved()
+    }
+}
+
+/// Packets to the interface.
+struct PacketOutlet {
+    name: String,
+    socket: PacketSender,
+    tally: Tally,
+    fate: Fate,
+    /// The interface is gone.
+    failed: bool,
+}
+
+impl PacketOutlet {
+    #[cold]
+    fn fail(&mut self, error: &io::Error) {
+        // a packet that the interface does not take was dropped by the kernel
+        if let Some(Errno::MSGSIZE | Errno::INVAL) = Errno::from_io_error(error) {
+            self.tally.drop("too_long", 1);
+        } else if let Some(error) = ending(&self.name, error) {
+            self.failed = true;
+            self.fate.fail(error);
+        }
+    }
+}
+
+impl Transmit for PacketOutlet {
+    fn send(&mut self, burst: &mut Burst) -> usize {
+        if self.failed || burst.len() + burst.waiting() == 0 {
+            return 0;
+        }
+        let Self { socket, tally, .. } = self;
+        let sent = burst.offer(|packets| {
+            let mut taken = 0;
+            for packet in packets {
+                match socket.queue(packet) {
+                    Queued::Yes => tally.pass(packet.len()),
+                    Queued::Full => break,
+                    Queued::TooLong => tally.drop("too_long", 1),
+                }
+                taken += 1;
+            }
+            taken
+        });
+        if let Err(error) = self.socket.flush() {
+            self.fail(&error);
+        }
+        sent
+    }
+}
+
+impl Queues for PacketOutlet {
+    fn activity(&self) -> u64 {
+        self.tally.activity()
+    }
+}
+
+impl Outlet for PacketOutlet {
+    fn moved(&self) -> Moved {
+        self.tally.moved()
+    }
+
+    fn is_up(&mut self) -> bool {
+        !self.failed
+    }
+}
+
+impl Drop for PacketOutlet {
+    /// Has the kernel send what is in the ring.
+    fn drop(&mut self) {
+        let began = Instant::now();
+        while !self.failed && !self.socket.is_sent() && began.elapsed() < SETTLE {
+            if self.socket.flush().is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read() {
+        assert!(PacketSpec::parse("eth0,promiscuous").unwrap().promiscuous);
+        assert!(!PacketSpec::parse("eth0").unwrap().promiscuous);
+        for text in ["", "eth0,promisc", "eth0,promiscuous=1"] {
+            assert_eq!(PacketSpec::parse(text).unwrap_err().exit_code(), 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_put_back_where_it_was() {
+        let bytes: Vec<u8> = (0..60).collect();
+        let mut header = [0; VNET_HEADER];
+        header[6..8].copy_from_slice(&34u16.to_ne_bytes());
+        let packet = ReceivedPacket { header, vlan: Some((0x8100, 5)), bytes: Some(&bytes) };
+        let mut buffer = vec![0; 100];
+        let len = join(&packet, &bytes, &mut buffer).unwrap();
+        assert_eq!(len, VNET_HEADER + 64);
+        assert_eq!(buffer[6..8], 38u16.to_ne_bytes());
+        assert_eq!(buffer[VNET_HEADER..][..12], bytes[..12]);
+        assert_eq!(buffer[VNET_HEADER + 12..][..4], [0x81, 0, 0, 5]);
+        assert_eq!(buffer[VNET_HEADER + 16..len], bytes[12..]);
+        assert_eq!(join(&packet, &bytes, &mut buffer[..70]), None);
+        let whole = ReceivedPacket { vlan: None, ..packet };
+        assert_eq!(join(&whole, &bytes, &mut buffer), Some(VNET_HEADER + 60));
+    }
+}

@@ -1,0 +1,246 @@
+//! `tap:NAME`: an interface of the kernel whose other end is this process.
+
+mod spec;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use memif_os::socket::{SocketError, within};
+use memif_pmd::{Burst, Queues, Receive, RxMode, Transmit};
+use rustix::io::Errno;
+use tun_rs::SyncDevice;
+
+use super::counting::{Losses, Tally};
+use super::fate::Fate;
+use super::interface::ending;
+use super::offload::{Put, VNET_HEADER, Work};
+use super::{Inlet, Moved, Outlet, Port, no_queue};
+use crate::error::ToolError;
+use crate::packet::Framing;
+use crate::report::Drops;
+
+pub(crate) use spec::TapSpec;
+
+/// The port. The kernel removes the interface when the process ends, unless it persists.
+pub(crate) struct TapPort {
+    name: String,
+    queues: Vec<Arc<SyncDevice>>,
+    losses: Losses,
+    fate: Fate,
+}
+
+impl TapPort {
+    /// Makes the interface.
+    ///
+    /// # Errors
+    /// No right, no such device, a name that another interface has, a namespace that cannot be entered.
+    pub(crate) fn open(spec: &TapSpec) -> Result<Self, ToolError> {
+        let queues = match &spec.netns {
+            None => spec.make()?,
+            Some(namespace) => {
+                let there = spec.clone();
+                let made = within(namespace, move || Ok::<_, SocketError>(there.make()));
+                made.map_err(|error| spec.failed(error.to_string()))??
+            }
+        };
+        Ok(Self {
+            name: format!("tap:{}", spec.name),
+            queues: queues.into_iter().map(Arc::new).collect(),
+            losses: Losses::default(),
+            fate: Fate::default(),
+        })
+    }
+
+    fn end(&self, queue: u16) -> Result<End, ToolError> {
+        let device = self.queues.get(usize::from(queue)).ok_or_else(|| no_queue(&self.name, queue))?;
+        Ok(End {
+            name: self.name.clone(),
+            device: Arc::clone(device),
+            tally: Tally::new(&self.losses),
+            fate: self.fate.clone(),
+            failed: false,
+        })
+    }
+}
+
+impl Port for TapPort {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        Some(Framing::Ethernet)
+    }
+
+    fn rx_count(&self) -> u16 {
+        self.tx_count()
+    }
+
+    fn tx_count(&self) -> u16 {
+        u16::try_from(self.queues.len()).unwrap_or(u16::MAX)
+    }
+
+    fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
+        Ok(Box::new(TapInlet { end: self.end(queue)?, work: Work::new() }))
+    }
+
+    fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
+        let buffer = Vec::with_capacity(super::offload::LARGEST);
+        Ok(Box::new(TapOutlet { end: self.end(queue)?, buffer }))
+    }
+
+    fn is_of_kernel(&self) -> bool {
+        true
+    }
+
+    fn drops(&self) -> Drops {
+        self.losses.read()
+    }
+
+    fn check(&self) -> Result<(), ToolError> {
+        self.fate.check()
+    }
+}
+
+/// What both ends of a queue have.
+struct End {
+    name: String,
+    device: Arc<SyncDevice>,
+    tally: Tally,
+    fate: Fate,
+    /// The interface is gone.
+    failed: bool,
+}
+
+impl End {
+    #[cold]
+    fn fail(&mut self, error: &io::Error) {
+        if let Some(error) = ending(&self.name, error) {
+            self.failed = true;
+            self.fate.fail(error);
+        }
+    }
+}
+
+/// Packets from the kernel.
+struct TapInlet {
+    end: End,
+    work: Work,
+}
+
+impl Receive for TapInlet {
+    fn receive(&mut self, burst: &mut Burst) -> usize {
+        burst.set_aside();
+        let before = burst.len();
+        let Self { end, work } = self;
+        // a bound also for those that are dropped
+        for _ in 0..burst.capacity() {
+            if end.failed || burst.room() == 0 {
+                break;
+            }
+            if work.is_done() {
+                match work.take(|buffer| end.device.recv(buffer)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => {
+                        end.tally.drop("bad_offload", 1);
+                        continue;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => {
+                        end.fail(&error);
+                        break;
+                    }
+                }
+            }
+            match work.put(burst, |len| end.tally.pass(len)) {
+                Ok(Put::Done) => {}
+                Ok(Put::Full) => break,
+                Err(_) => end.tally.drop("bad_length", 1),
+            }
+        }
+        burst.len() - before
+    }
+}
+
+impl Queues for TapInlet {
+    fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
+        visit(self.end.device.as_fd());
+    }
+
+    fn activity(&self) -> u64 {
+        self.end.tally.activity()
+    }
+}
+
+impl Inlet for TapInlet {
+    fn mode(&self) -> RxMode {
+        RxMode::Adaptive
+    }
+
+    fn moved(&self) -> Moved {
+        self.end.tally.moved()
+    }
+}
+
+/// Packets to the kernel.
+struct TapOutlet {
+    end: End,
+    /// A header and a packet.
+    buffer: Vec<u8>,
+}
+
+impl Transmit for TapOutlet {
+    fn send(&mut self, burst: &mut Burst) -> usize {
+        let Self { end, buffer } = self;
+        if end.failed {
+            return 0;
+        }
+        let mut failure = None;
+        let sent = burst.offer(|packets| {
+            let mut taken = 0;
+            for packet in packets {
+                buffer.clear();
+                // nothing is left to do: its checksums are in it, for the kernel to verify
+                buffer.extend_from_slice(&[0; VNET_HEADER]);
+                buffer.extend_from_slice(packet);
+                match end.device.send(buffer) {
+                    Ok(_) => end.tally.pass(packet.len()),
+                    Err(error) => match Errno::from_io_error(&error) {
+                        Some(Errno::AGAIN | Errno::INTR) => break,
+                        Some(Errno::IO | Errno::NETDOWN) => end.tally.drop("interface_down", 1),
+                        Some(Errno::INVAL | Errno::MSGSIZE) => end.tally.drop("bad_length", 1),
+                        Some(Errno::NOMEM | Errno::NOBUFS) => end.tally.drop("no_memory", 1),
+                        _ => {
+                            failure = Some(error);
+                            break;
+                        }
+                    },
+                }
+                taken += 1;
+            }
+            taken
+        });
+        if let Some(error) = failure {
+            end.fail(&error);
+        }
+        sent
+    }
+}
+
+impl Queues for TapOutlet {
+    fn activity(&self) -> u64 {
+        self.end.tally.activity()
+    }
+}
+
+impl Outlet for TapOutlet {
+    fn moved(&self) -> Moved {
+        self.end.tally.moved()
+    }
+
+    fn is_up(&mut self) -> bool {
+        !self.end.failed
+    }
+}

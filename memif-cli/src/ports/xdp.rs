@@ -1,0 +1,288 @@
+//! `xdp:IFACE`: packets of one queue of a network interface, by an `AF_XDP` socket.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use memif_os::packet_socket::InterfaceWatch;
+use memif_os::xdp::{XdpMode, XdpProgram, XdpSocket};
+use memif_pmd::{Burst, PushError, Queues, Receive, RxMode, Transmit};
+
+use super::counting::{Losses, Tally};
+use super::fate::Fate;
+use super::interface::{ending, open_problem, vanished};
+use super::keys::Keys;
+use super::offload::complete_checksum;
+use super::{Inlet, Moved, Outlet, Port, no_queue};
+use crate::error::ToolError;
+use crate::packet::Framing;
+use crate::report::Drops;
+
+/// How long the kernel may take to send the last packets.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// A queue of an interface as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct XdpSpec {
+    name: String,
+    queue: u16,
+    mode: XdpMode,
+}
+
+impl XdpSpec {
+    /// Reads `IFACE[,key=value…]`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, ToolError> {
+        let keys = Keys::split("xdp", text, &["queue", "mode"], &[])?;
+        let mut spec = Self { name: keys.name.to_owned(), queue: 0, mode: XdpMode::Auto };
+        for (key, value) in &keys.pairs {
+            match (*key, *value) {
+                ("queue", value) => spec.queue = keys.number(key, value, 0..=1023)?,
+                (_, Some("auto")) => spec.mode = XdpMode::Auto,
+                (_, Some("copy")) => spec.mode = XdpMode::Copy,
+                (_, Some("zero-copy")) => spec.mode = XdpMode::ZeroCopy,
+                _ => return Err(keys.wrong("mode must be auto, copy or zero-copy")),
+            }
+        }
+        Ok(spec)
+    }
+}
+
+/// Both ends of a queue have the socket and its memory in common.
+type Shared = Arc<Mutex<XdpSocket>>;
+
+fn lock(socket: &Shared) -> MutexGuard<'_, XdpSocket> {
+    // it is whole after each call
+    socket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The port. The kernel detaches the program when the process ends.
+pub(crate) struct XdpPort {
+    name: String,
+    socket: Shared,
+    _program: XdpProgram,
+    watch: InterfaceWatch,
+    losses: Losses,
+    fate: Fate,
+}
+
+impl XdpPort {
+    /// Attaches to the queue.
+    ///
+    /// # Errors
+    /// No right, no such interface or queue, another program that is attached, no memory.
+    pub(crate) fn open(spec: &XdpSpec) -> Result<Self, ToolError> {
+        let name = format!("xdp:{}", spec.name);
+        let failed = |error: io::Error| ToolError::Port { port: name.clone(), problem: open_problem(&error) };
+        let queue = u32::from(spec.queue);
+        let watch = InterfaceWatch::new(&spec.name).map_err(failed)?;
+        let program = XdpProgram::attach(watch.index(), queue + 1).map_err(failed)?;
+        let socket = XdpSocket::open(watch.index(), queue, spec.mode, &program).map_err(failed)?;
+        let socket = Arc::new(Mutex::new(socket));
+        let (losses, fate) = (Losses::default(), Fate::default());
+        Ok(Self { name, socket, _program: program, watch, losses, fate })
+    }
+}
+
+impl Port for XdpPort {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn framing(&self) -> Option<Framing> {
+        Some(Framing::Ethernet)
+    }
+
+    fn rx_count(&self) -> u16 {
+        1
+    }
+
+    fn tx_count(&self) -> u16 {
+        1
+    }
+
+    fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
+        if queue != 0 {
+            return Err(no_queue(&self.name, queue));
+        }
+        Ok(Box::new(XdpInlet { socket: Arc::clone(&self.socket), tally: Tally::new(&self.losses) }))
+    }
+
+    fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
+        if queue != 0 {
+            return Err(no_queue(&self.name, queue));
+        }
+        let (socket, tally) = (Arc::clone(&self.socket), Tally::new(&self.losses));
+        Ok(Box::new(XdpOutlet {
+            name: self.name.clone(),
+            socket,
+            tally,
+            fate: self.fate.clone(),
+            failed: false,
+        }))
+    }
+
+    fn is_of_kernel(&self) -> bool {
+        true
+    }
+
+    fn drops(&self) -> Drops {
+        let kernel = lock(&self.socket).losses();
+        let mut drops = self.losses.read();
+        for (reason, count) in
+            [("no_room", kernel.no_room), ("kernel", kernel.received), ("refused_by_kernel", kernel.refused)]
+        {
+            if count > 0 {
+                drops.insert(reason.to_owned(), count);
+            }
+        }
+        drops
+    }
+
+    fn check(&self) -> Result<(), ToolError> {
+        self.fate.check()?;
+        if self.watch.is_there() { Ok(()) } else { Err(vanished(&self.name)) }
+    }
+}
+
+/// Packets from the queue.
+struct XdpInlet {
+    socket: Shared,
+    tally: Tally,
+}
+
+impl Receive for XdpInlet {
+    fn receive(&mut self, burst: &mut Burst) -> usize {
+        burst.set_aside();
+        let before = burst.len();
+        let mut left = burst.room();
+        let tally = &mut self.tally;
+        lock(&self.socket).receive(|bytes| {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            match burst.push(bytes) {
+                Ok(()) => tally.pass(bytes.len()),
+                Err(PushError::Full { .. }) => return false,
+                Err(_) => tally.drop("bad_length", 1),
+            }
+            true
+        });
+        for packet in burst.iter_mut().skip(before) {
+            complete_checksum(packet);
+        }
+        burst.len() - before
+    }
+}
+
+impl Queues for XdpInlet {
+    fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
+        visit(lock(&self.socket).as_fd());
+    }
+
+    fn activity(&self) -> u64 {
+        self.tally.activity()
+    }
+}
+
+impl Inlet for XdpInlet {
+    fn mode(&self) -> RxMode {
+        RxMode::Adaptive
+    }
+
+    fn moved(&self) -> Moved {
+        self.tally.moved()
+    }
+}
+
+/// Packets to the queue.
+struct XdpOutlet {
+    name: String,
+    socket: Shared,
+    tally: Tally,
+    fate: Fate,
+    /// The interface is gone.
+    failed: bool,
+}
+
+impl XdpOutlet {
+    #[cold]
+    fn fail(&mut self, error: &io::Error) {
+        if let Some(error) = ending(&self.name, error) {
+            self.failed = true;
+            self.fate.fail(error);
+        }
+    }
+}
+
+impl Transmit for XdpOutlet {
+    fn send(&mut self, burst: &mut Burst) -> usize {
+        if self.failed {
+            return 0;
+        }
+        let mut socket = lock(&self.socket);
+        let tally = &mut self.tally;
+        let mut result = Ok(());
+        let sent = burst.offer(|packets| {
+            let lengths = packets.clone().map(<[u8]>::len);
+            let sent = socket.send(packets);
+            for len in lengths.take(sent.taken).filter(|len| *len <= XdpSocket::LARGEST_TO_SEND) {
+                tally.pass(len);
+            }
+            tally.drop("too_long", sent.too_long);
+            result = sent.result;
+            sent.taken
+        });
+        drop(socket);
+        if let Err(error) = result {
+            self.fail(&error);
+        }
+        sent
+    }
+}
+
+impl Queues for XdpOutlet {
+    fn activity(&self) -> u64 {
+        self.tally.activity()
+    }
+}
+
+impl Outlet for XdpOutlet {
+    fn moved(&self) -> Moved {
+        self.tally.moved()
+    }
+
+    fn is_up(&mut self) -> bool {
+        !self.failed
+    }
+}
+
+impl Drop for XdpOutlet {
+    /// Has the kernel send what is in the ring.
+    fn drop(&mut self) {
+        let began = Instant::now();
+        while !self.failed && !lock(&self.socket).is_sent() && began.elapsed() < SETTLE {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read() {
+        let spec = XdpSpec::parse("eth0,queue=3,mode=zero-copy").unwrap();
+        assert_eq!(spec, XdpSpec { name: "eth0".into(), queue: 3, mode: XdpMode::ZeroCopy });
+        assert_eq!(XdpSpec::parse("eth0").unwrap().mode, XdpMode::Auto);
+        for text in ["", "eth0,queue=-1", "eth0,mode=fast", "eth0,mode"] {
+            assert_eq!(XdpSpec::parse(text).unwrap_err().exit_code(), 2, "{text}");
+        }
+    }
+}

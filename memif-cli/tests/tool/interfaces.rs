@@ -1,0 +1,87 @@
+//! Network interfaces, by AF_PACKET and AF_XDP: the two ends of a pair, in a namespace of its own.
+
+use crate::harness::{Tool, folder, number, run, wait_for};
+use crate::links::{add_pair, allowed, delete, inside};
+
+/// A tool whose namespace has the pair `v0`, `v1`.
+fn holder(folder: &std::path::Path) -> Tool {
+    let holder = Tool::start_in_namespace(folder, "sink m.sock,role=master");
+    wait_for(folder, "m.sock");
+    inside(&holder, || add_pair("v0", "v1"));
+    holder
+}
+
+#[test]
+fn packets_go_from_one_interface_to_the_other() {
+    if !allowed() {
+        return;
+    }
+    for (from, to) in [("packet", "packet"), ("xdp", "xdp"), ("packet", "xdp"), ("xdp", "packet")] {
+        let folder = folder();
+        let holder = holder(folder.path());
+        let sink = Tool::start_inside(&holder, folder.path(), &format!("sink {to}:v1 --verify --json"));
+        sink.next_line();
+        // no more than there is room for: none is lost, however busy the machine is
+        let generator = format!("gen {from}:v0 --count 1500 --size 64-1514 --verify --json");
+        let sent = Tool::start_inside(&holder, folder.path(), &generator).wait();
+        assert_eq!(number(&sent.success(), "/packets"), 1500, "{from}");
+        let mut verified = 0;
+        while verified < 1500 {
+            let line = serde_json::from_str(&sink.next_line()).unwrap();
+            verified += number(&line, "/verified");
+        }
+        sink.signal("INT");
+        // the kernel sends packets of its own on the pair
+        let summary = sink.wait().summary();
+        assert_eq!(
+            (number(&summary, "/verified"), number(&summary, "/lost")),
+            (1500, 0),
+            "{from} {to}: {summary}"
+        );
+    }
+}
+
+#[test]
+fn an_interface_that_vanishes_ends_the_run() {
+    if !allowed() {
+        return;
+    }
+    for kind in ["packet", "xdp"] {
+        let folder = folder();
+        let holder = holder(folder.path());
+        let tools = ["gen", "sink"].map(|command| {
+            let interface = if command == "gen" { "v0" } else { "v1" };
+            let line = format!("{command} {kind}:{interface} --json");
+            let tool = Tool::start_inside(&holder, folder.path(), &line);
+            tool.next_line();
+            tool
+        });
+        if kind == "xdp" {
+            let second = Tool::start_inside(&holder, folder.path(), "sink xdp:v1").wait();
+            assert!(second.code == Some(1) && second.stderr.contains("another program"), "{second:?}");
+        }
+        inside(&holder, || delete("v0"));
+        for tool in tools {
+            let ended = tool.wait();
+            assert_eq!(ended.code, Some(1), "{kind}: {ended:?}");
+            assert!(ended.stderr.contains("the interface has vanished"), "{kind}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn interfaces_that_cannot_be_had_are_one_line() {
+    let folder = folder();
+    for (port, code) in [
+        ("packet:memif-none", 1),
+        ("xdp:memif-none", 1),
+        ("packet:lo,queue=1", 2),
+        ("xdp:lo,mode=fast", 2),
+        ("xdp:", 2),
+        ("tap:a/b", 2),
+    ] {
+        let ended = run(folder.path(), &format!("gen {port} --count 1"));
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(code), 1), "{port}: {ended:?}");
+        assert!(ended.stderr.contains("port "), "{port}: {ended:?}");
+    }
+}

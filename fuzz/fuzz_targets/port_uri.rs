@@ -31,7 +31,7 @@ enum Value<'a> {
     Text(&'a str),
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "role",
     "id",
     "mode",
@@ -47,6 +47,8 @@ const KEYS: [&str; 15] = [
     "handshake",
     "line",
     "layout",
+    "rx-queues",
+    "tx-queues",
 ];
 /// Keys that somebody writes a secret behind, rightly or not.
 const SECRET_KEYS: [&str; 5] = ["secret", "secert", "Secret", "", "id"];
@@ -133,7 +135,12 @@ fn expected(text: &str) -> Option<Role> {
             "netns" => !value.is_empty(),
             "secret" => !value.is_empty() && !seen.contains(&"secret-file"),
             "secret-file" => !value.is_empty() && !seen.contains(&"secret"),
-            "queues" => is_number(value, u16::MAX.into()),
+            "queues" => {
+                !seen.contains(&"rx-queues")
+                    && !seen.contains(&"tx-queues")
+                    && is_number(value, u16::MAX.into())
+            }
+            "rx-queues" | "tx-queues" => !seen.contains(&"queues") && is_number(value, u16::MAX.into()),
             "id" | "ring" | "buffer" | "silence" | "handshake" => is_number(value, u32::MAX.into()),
             _ => false,
         };

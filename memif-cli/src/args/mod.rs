@@ -38,6 +38,7 @@ Ports:
   PATH[,key=value…]     a memif interface; a path that begins with @ is an abstract address.
   role=master|slave (slave)   id=N (0)         mode=ethernet|ip|punt-inject (ethernet)
   secret-file=PATH (none)     queues=N (1)     ring=ENTRIES (1024)   buffer=BYTES (2048)
+  rx-queues=N tx-queues=N: queues of one way, in place of queues=N
   huge=off|prefer|require (prefer)             rx=poll|interrupt|adaptive (poll)
   netns=PATH|NAME|PID: the socket's network namespace (that of the process)
   line=64|128: the cache lines that a slave's rings are laid out for (128 on aarch64, else 64)

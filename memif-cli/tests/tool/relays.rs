@@ -50,6 +50,24 @@ fn a_forwarder_forwards_all_packets_when_a_link_has_fewer_rings() {
     }
 }
 
+#[test]
+fn queues_of_either_direction_may_differ_in_ip_mode_over_abstract_sockets() {
+    let folder = folder();
+    let name = |side: &str| format!("@memif-test-{side}-{}", std::process::id());
+    let (a, b) = (name("a"), name("b"));
+    let sink = Tool::start(
+        folder.path(),
+        &format!("sink {b},role=master,mode=ip,rx-queues=3 --count 20k --verify --json"),
+    );
+    let line = format!("forward {a},mode=ip,rx-queues=2,tx-queues=4 {b},mode=ip,tx-queues=3 --json");
+    let forwarder = Tool::start(folder.path(), &line);
+    let line = format!("gen {a},role=master,mode=ip,tx-queues=2 --count 20k --size 100-3000 --verify --json");
+    assert_eq!(number(&run(folder.path(), &line).success(), "/packets"), 20_000);
+    assert_eq!(number(&sink.wait().success(), "/verified"), 20_000);
+    forwarder.signal("INT");
+    assert_eq!(number(&forwarder.wait().success(), "/packets"), 20_000);
+}
+
 fn forwards(line: &str, size: u16) {
     forwards_between(line, size, 2, 2);
 }

@@ -24,6 +24,7 @@ use crate::error::Error;
 /// | `secret` | 1 to 24 bytes, no comma; every user of the machine can read it in `ps` | none |
 /// | `secret-file` | path of a file with the secret, read when the interface is opened | none |
 /// | `queues` | queues each way, 1 to 256 | 1 |
+/// | `rx-queues`, `tx-queues` | queues of one way, in place of `queues` | those of `queues` |
 /// | `ring` | descriptors of a ring, 2 to 16384 | 1024 |
 /// | `line` | cache lines that a slave lays its rings out for, 64 or 128 bytes; a master finds out | 128 on aarch64, else 64 |
 /// | `layout` | where a slave puts packets that it sends: `packed`, one behind the other, or `fixed`, each in the buffer of its slot | `packed` |
@@ -57,7 +58,8 @@ pub struct Port {
     id: u32,
     mode: Mode,
     secret: PortSecret,
-    queues: u16,
+    rx_queues: u16,
+    tx_queues: u16,
     ring: u32,
     line: LineSize,
     layout: PacketLayout,
@@ -76,13 +78,15 @@ enum PortSecret {
     File(PathBuf),
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "role",
     "id",
     "mode",
     "secret",
     "secret-file",
     "queues",
+    "rx-queues",
+    "tx-queues",
     "ring",
     "line",
     "layout",
@@ -103,7 +107,8 @@ impl Port {
             id: 0,
             mode: Mode::Ethernet,
             secret: PortSecret::None,
-            queues: 1,
+            rx_queues: 1,
+            tx_queues: 1,
             ring: 1024,
             line: LineSize::NATIVE,
             layout: PacketLayout::Packed,
@@ -122,7 +127,8 @@ impl Port {
             .role(self.role)
             .id(self.id)
             .mode(self.mode)
-            .queues(self.queues)
+            .rx_queues(self.rx_queues)
+            .tx_queues(self.tx_queues)
             .ring_size(self.ring)
             .line_size(self.line)
             .packet_layout(self.layout)
@@ -175,7 +181,7 @@ impl Port {
     /// Buffers that a slave's link uses: one for each descriptor of each ring.
     #[must_use]
     pub fn buffers(&self) -> u32 {
-        (2 * u32::from(self.queues)).saturating_mul(self.ring)
+        (u32::from(self.rx_queues) + u32::from(self.tx_queues)).saturating_mul(self.ring)
     }
 
     /// Whether shared memory lies on huge pages.
@@ -195,7 +201,12 @@ impl Port {
                 return Err("netns is empty: give it a value or leave it out".to_owned());
             }
             "netns" => self.netns = Some(value.to_owned()),
-            "queues" => self.queues = number(key, value, u16::MAX.into())?,
+            "queues" => {
+                self.rx_queues = number(key, value, u16::MAX.into())?;
+                self.tx_queues = self.rx_queues;
+            }
+            "rx-queues" => self.rx_queues = number(key, value, u16::MAX.into())?,
+            "tx-queues" => self.tx_queues = number(key, value, u16::MAX.into())?,
             "ring" => self.ring = number(key, value, u32::MAX)?,
             "line" => self.line = value.parse().map_err(text)?,
             "layout" => self.layout = value.parse().map_err(text)?,
@@ -252,6 +263,13 @@ impl FromStr for Port {
             if seen.contains(&key) {
                 return Err(failed(format!("{key} is given twice")));
             }
+            let of_queues = |key: &str| key.ends_with("queues");
+            if of_queues(key)
+                && seen.iter().any(|other| of_queues(other) && (*other == "queues" || key == "queues"))
+            {
+                let problem = "queues stands for rx-queues and tx-queues: give it, or one or both of them";
+                return Err(failed(problem.to_owned()));
+            }
             seen.push(key);
             port.set(key, value).map_err(failed)?;
         }
@@ -273,7 +291,22 @@ fn key_and_value(number: usize, part: &str) -> Result<(&str, &str), String> {
 impl fmt::Display for Port {
     /// The text with every key but `secret`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { socket, role, id, mode, secret, queues, ring, line, layout, buffer, huge, rx, .. } = self;
+        let Self {
+            socket,
+            role,
+            id,
+            mode,
+            secret,
+            rx_queues,
+            tx_queues,
+            ring,
+            line,
+            layout,
+            buffer,
+            huge,
+            rx,
+            ..
+        } = self;
         let (silence, handshake) = (self.silence_ms, self.handshake_ms);
         write!(f, "{socket},role={role},id={id},mode={mode},")?;
         if let Some(namespace) = &self.netns {
@@ -282,7 +315,8 @@ impl fmt::Display for Port {
         if let PortSecret::File(path) = secret {
             write!(f, "secret-file={},", path.display())?;
         }
-        write!(f, "queues={queues},ring={ring},line={line},layout={layout},buffer={buffer},huge={huge},")?;
+        write!(f, "rx-queues={rx_queues},tx-queues={tx_queues},")?;
+        write!(f, "ring={ring},line={line},layout={layout},buffer={buffer},huge={huge},")?;
         write!(f, "rx={rx},silence={silence},handshake={handshake}")
     }
 }
@@ -314,7 +348,8 @@ mod tests {
             id: 7,
             mode: Mode::Ip,
             secret: PortSecret::Text("psst".into()),
-            queues: 3,
+            rx_queues: 3,
+            tx_queues: 3,
             ring: 256,
             line: LineSize::Bytes128,
             layout: PacketLayout::Fixed,
@@ -325,6 +360,10 @@ mod tests {
             handshake_ms: 9000,
         };
         assert_eq!(port, expected);
+        let port: Port = "x,rx-queues=2".parse().unwrap();
+        assert_eq!((port.rx_queues, port.tx_queues, port.buffers()), (2, 1, 3 * 1024));
+        let port: Port = "x,tx-queues=4,rx-queues=3".parse().unwrap();
+        assert_eq!((port.rx_queues, port.tx_queues), (3, 4));
         let port: Port = "x,secret-file=/etc/memif.secret".parse().unwrap();
         assert!(port.secret == PortSecret::File("/etc/memif.secret".into()) && port.has_secret());
     }
@@ -334,7 +373,7 @@ mod tests {
         let port: Port = "".parse().unwrap();
         assert_eq!(port, Port::new("/run/vpp/memif.sock"));
         assert_eq!(
-            (port.role, port.id, port.queues, port.ring, port.buffer),
+            (port.role, port.id, port.rx_queues, port.ring, port.buffer),
             (Role::Slave, 0, 1, 1024, 2048)
         );
         assert!(!port.has_secret());
@@ -349,6 +388,8 @@ mod tests {
             ("x,id=4294967296", "id must be a number"),
             ("x,queues=65536", "queues must be a number from 0 to 65535"),
             ("x,queues", "key=value"),
+            ("x,queues=2,rx-queues=3", "queues stands for"),
+            ("x,tx-queues=2,queues=3", "queues stands for"),
             ("x,", "key=value"),
             ("x,id=1,id=2", "id is given twice"),
             ("x,line=96", "use 64 or 128"),
@@ -397,11 +438,12 @@ mod tests {
         let huge = prop::sample::select(&HugePages::ALL[..]);
         let rx = prop::sample::select(vec![RxMode::Polling, RxMode::Interrupt, RxMode::Adaptive]);
         let secret = prop::option::of((any::<bool>(), "[^,]{1,24}"));
-        let numbers = (any::<u32>(), any::<u16>(), any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
+        let numbers =
+            (any::<u32>(), any::<(u16, u16)>(), any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
         let netns = prop::option::of("[^,]{1,24}");
         ("[^,=]{1,100}", netns, role, mode, secret, (line, layout, huge), rx, numbers).prop_map(
             |(socket, netns, role, mode, secret, (line, layout, huge), rx, numbers)| {
-                let (id, queues, ring, buffer, silence_ms, handshake_ms) = numbers;
+                let (id, (rx_queues, tx_queues), ring, buffer, silence_ms, handshake_ms) = numbers;
                 Port {
                     socket,
                     netns,
@@ -413,7 +455,8 @@ mod tests {
                         Some((true, secret)) => PortSecret::Text(secret),
                         Some((false, path)) => PortSecret::File(path.into()),
                     },
-                    queues,
+                    rx_queues,
+                    tx_queues,
                     ring,
                     line,
                     layout,

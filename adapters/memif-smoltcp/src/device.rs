@@ -144,6 +144,24 @@ impl<R: Receive, T: Transmit> Device<R, T> {
         self.sending.burst.len()
     }
 
+    /// The receive queue.
+    #[must_use]
+    pub fn rx(&self) -> &R {
+        &self.rx
+    }
+
+    /// The receive queue, to sleep over it with others. What is received from it does not reach smoltcp.
+    #[must_use]
+    pub fn rx_mut(&mut self) -> &mut R {
+        &mut self.rx
+    }
+
+    /// The transmit queue, for its counters.
+    #[must_use]
+    pub fn tx(&self) -> &T {
+        &self.tx
+    }
+
     /// Answers to received packets that were dropped because the ring was full, and packets that are no packets: empty, or
     /// larger than 65535 bytes.
     #[must_use]

@@ -94,8 +94,8 @@ impl Channel {
     /// # Errors
     /// [`SocketError::NoNamespace`], [`NamespaceRight`](SocketError::NamespaceRight),
     /// [`NoListener`](SocketError::NoListener), [`Busy`](SocketError::Busy), [`Permission`](SocketError::Permission),
-    /// [`WrongType`](SocketError::WrongType), [`OutOfDescriptors`](SocketError::OutOfDescriptors) and
-    /// [`System`](SocketError::System).
+    /// [`NotASocket`](SocketError::NotASocket), [`WrongType`](SocketError::WrongType),
+    /// [`OutOfDescriptors`](SocketError::OutOfDescriptors) and [`System`](SocketError::System).
     pub fn connect(address: &SocketAddress) -> Result<Channel, SocketError> {
         match address.namespace() {
             None => Self::connect_here(address),

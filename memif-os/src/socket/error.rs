@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, stat};
 use rustix::io::Errno;
 
 use super::address::SocketAddress;
@@ -138,14 +139,25 @@ impl SocketError {
         }
     }
 
+    /// The error of a call that connects to an address.
     pub(super) fn connect(address: &SocketAddress, errno: Errno) -> SocketError {
         let (address, error) = (address.clone(), errno.into());
         match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::CONNREFUSED => SocketError::NoListener { address, error },
+            // what the kernel says of a socket that nobody listens on, and of files of other kinds
+            Errno::CONNREFUSED => match address.path().filter(|path| is_other_file(path)) {
+                Some(path) => SocketError::NotASocket { path: path.to_owned() },
+                None => SocketError::NoListener { address, error },
+            },
+            Errno::NOENT | Errno::NOTDIR => SocketError::NoListener { address, error },
             Errno::ACCESS | Errno::PERM => SocketError::Permission { address, error },
             Errno::AGAIN => SocketError::Busy { address },
             Errno::PROTOTYPE | Errno::NOTSOCK => SocketError::WrongType { address },
             _ => SocketError::system("connect", errno),
         }
     }
+}
+
+/// Whether there is a file that is no socket.
+fn is_other_file(path: &Path) -> bool {
+    stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Socket)
 }

@@ -116,8 +116,16 @@ fn connecting_to_nothing_is_told() {
         other => panic!("{other}"),
     };
     assert_eq!(errno(&dir), Some(libc::ENOENT));
-    fs::write(dir.path().join("memif.sock"), "").unwrap();
+    // a socket whose owner is gone
+    let gone = UnixDatagram::bind(dir.path().join("memif.sock")).unwrap();
+    drop(gone);
     assert_eq!(errno(&dir), Some(libc::ECONNREFUSED));
+    for other in ["file", "folder"] {
+        let path = dir.path().join(other);
+        if other == "file" { fs::write(&path, "") } else { fs::create_dir(&path) }.unwrap();
+        let error = Channel::connect(&SocketAddress::new(&path).unwrap()).unwrap_err();
+        assert!(matches!(error, SocketError::NotASocket { .. }), "{error}");
+    }
 }
 
 #[test]

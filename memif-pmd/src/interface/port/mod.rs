@@ -1,5 +1,7 @@
 //! Ports as text: `PATH[,key=value…]`, as command lines and configuration files describe an interface.
 
+mod escape;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +11,7 @@ use memif_os::huge_pages::HugePages;
 use memif_ring::layout::LineSize;
 use memif_ring::message::Mode;
 
+use self::escape::{cut, escaped, unescaped};
 use super::builder::{DEFAULT_SOCKET, InterfaceBuilder};
 use crate::config::{PacketLayout, Role, RxMode};
 use crate::control::Memif;
@@ -21,7 +24,7 @@ use crate::error::Error;
 /// | `role` | `master` or `slave` | `slave` |
 /// | `id` | a number, the same on both ends | 0 |
 /// | `mode` | `ethernet`, `ip` or `punt-inject` | `ethernet` |
-/// | `secret` | 1 to 24 bytes, no comma; every user of the machine can read it in `ps` | none |
+/// | `secret` | 1 to 24 bytes; every user of the machine can read it in `ps` | none |
 /// | `secret-file` | path of a file with the secret, read when the interface is opened | none |
 /// | `queues` | queues each way, 1 to 256 | 1 |
 /// | `rx-queues`, `tx-queues` | queues of one way, in place of `queues` | those of `queues` |
@@ -35,7 +38,8 @@ use crate::error::Error;
 /// | `silence` | ms between two messages of the peer during the handshake, 1 to 3600000 | 10000 |
 /// | `handshake` | ms of the whole handshake, 1 to 3600000 | 60000 |
 ///
-/// An empty path is [`DEFAULT_SOCKET`]; one that begins with `@` is an abstract address. A path has no `=`.
+/// An empty path is [`DEFAULT_SOCKET`]; one that begins with `@` is an abstract address. In a path and in values, `\,` stands
+/// for a comma and `\\` for a backslash, and in a path `\=` for an equals sign; a backslash before anything else is one.
 ///
 /// `Display` writes every key but `secret`, in a form that can be parsed again. Neither `Display`, `Debug` nor errors show
 /// the secret: an error names the key that is wrong, or its number, and never repeats a value.
@@ -154,6 +158,18 @@ impl Port {
         &self.socket
     }
 
+    /// The interface's number on its socket.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The network namespace of the socket, as it was written; `None` for that of the process.
+    #[must_use]
+    pub fn netns(&self) -> Option<&str> {
+        self.netns.as_deref()
+    }
+
     /// Master or slave.
     #[must_use]
     pub fn role(&self) -> Role {
@@ -247,18 +263,22 @@ impl FromStr for Port {
     /// # Errors
     /// [`Error::Port`] for a text that is not of the form above. Ranges are checked when the interface is opened.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut parts = text.split(',');
-        let socket = parts.next().filter(|path| !path.is_empty()).unwrap_or(DEFAULT_SOCKET);
+        let (socket, mut rest) = cut(text, ',');
         // it may be a key, and its value a secret
-        if socket.contains('=') {
-            let problem =
-                "its path contains '=': begin with the path, and separate keys by commas".to_owned();
+        if cut(socket, '=').1.is_some() {
+            let problem = "its path contains '=': begin with the path, and separate keys by commas; \
+                           in a path write \\= for it"
+                .to_owned();
             return Err(Error::Port { socket: "…".to_owned(), problem });
         }
-        let mut port = Self::new(socket);
-        let failed = |problem| Error::Port { socket: socket.to_owned(), problem };
+        let socket = if socket.is_empty() { DEFAULT_SOCKET.to_owned() } else { unescaped(socket) };
+        let mut port = Self::new(&socket);
+        let failed = |problem| Error::Port { socket: socket.clone(), problem };
         let mut seen = Vec::new();
-        for (number, part) in (1..).zip(parts) {
+        for number in 1.. {
+            let Some(text) = rest else { break };
+            let (part, behind) = cut(text, ',');
+            rest = behind;
             let (key, value) = key_and_value(number, part).map_err(failed)?;
             if seen.contains(&key) {
                 return Err(failed(format!("{key} is given twice")));
@@ -271,7 +291,7 @@ impl FromStr for Port {
                 return Err(failed(problem.to_owned()));
             }
             seen.push(key);
-            port.set(key, value).map_err(failed)?;
+            port.set(key, &unescaped(value)).map_err(failed)?;
         }
         Ok(port)
     }
@@ -291,29 +311,17 @@ fn key_and_value(number: usize, part: &str) -> Result<(&str, &str), String> {
 impl fmt::Display for Port {
     /// The text with every key but `secret`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = escaped(&self.socket);
         let Self {
-            socket,
-            role,
-            id,
-            mode,
-            secret,
-            rx_queues,
-            tx_queues,
-            ring,
-            line,
-            layout,
-            buffer,
-            huge,
-            rx,
-            ..
+            role, id, mode, secret, rx_queues, tx_queues, ring, line, layout, buffer, huge, rx, ..
         } = self;
         let (silence, handshake) = (self.silence_ms, self.handshake_ms);
         write!(f, "{socket},role={role},id={id},mode={mode},")?;
         if let Some(namespace) = &self.netns {
-            write!(f, "netns={namespace},")?;
+            write!(f, "netns={},", escaped(namespace))?;
         }
         if let PortSecret::File(path) = secret {
-            write!(f, "secret-file={},", path.display())?;
+            write!(f, "secret-file={},", escaped(&path.to_string_lossy()))?;
         }
         write!(f, "rx-queues={rx_queues},tx-queues={tx_queues},")?;
         write!(f, "ring={ring},line={line},layout={layout},buffer={buffer},huge={huge},")?;
@@ -330,163 +338,4 @@ impl fmt::Debug for Port {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SECRET: &str = "hush-hush";
-
-    #[test]
-    fn every_key_is_read() {
-        let text = "/run/x.sock,role=master,id=7,mode=ip,secret=psst,queues=3,ring=256,line=128,layout=fixed,buffer=4096,\
-                    huge=off,rx=adaptive,silence=700,handshake=9000,netns=/run/netns/a";
-        let port: Port = text.parse().unwrap();
-        let expected = Port {
-            socket: "/run/x.sock".into(),
-            netns: Some("/run/netns/a".into()),
-            role: Role::Master,
-            id: 7,
-            mode: Mode::Ip,
-            secret: PortSecret::Text("psst".into()),
-            rx_queues: 3,
-            tx_queues: 3,
-            ring: 256,
-            line: LineSize::Bytes128,
-            layout: PacketLayout::Fixed,
-            buffer: 4096,
-            huge: HugePages::Off,
-            rx: RxMode::Adaptive,
-            silence_ms: 700,
-            handshake_ms: 9000,
-        };
-        assert_eq!(port, expected);
-        let port: Port = "x,rx-queues=2".parse().unwrap();
-        assert_eq!((port.rx_queues, port.tx_queues, port.buffers()), (2, 1, 3 * 1024));
-        let port: Port = "x,tx-queues=4,rx-queues=3".parse().unwrap();
-        assert_eq!((port.rx_queues, port.tx_queues), (3, 4));
-        let port: Port = "x,secret-file=/etc/memif.secret".parse().unwrap();
-        assert!(port.secret == PortSecret::File("/etc/memif.secret".into()) && port.has_secret());
-    }
-
-    #[test]
-    fn defaults_are_those_of_libmemif() {
-        let port: Port = "".parse().unwrap();
-        assert_eq!(port, Port::new("/run/vpp/memif.sock"));
-        assert_eq!(
-            (port.role, port.id, port.rx_queues, port.ring, port.buffer),
-            (Role::Slave, 0, 1, 1024, 2048)
-        );
-        assert!(!port.has_secret());
-    }
-
-    #[test]
-    fn errors_name_the_socket_and_what_is_wrong() {
-        for (text, hint) in [
-            ("x,role=server", "master or slave"),
-            ("x,id=1,speed=9", "part 2 behind the path has an unknown key: use role, id"),
-            ("x,id=-1", "id must be a number from 0 to 4294967295"),
-            ("x,id=4294967296", "id must be a number"),
-            ("x,queues=65536", "queues must be a number from 0 to 65535"),
-            ("x,queues", "key=value"),
-            ("x,queues=2,rx-queues=3", "queues stands for"),
-            ("x,tx-queues=2,queues=3", "queues stands for"),
-            ("x,", "key=value"),
-            ("x,id=1,id=2", "id is given twice"),
-            ("x,line=96", "use 64 or 128"),
-            ("x,layout=dense", "use packed or fixed"),
-            ("x,huge=maybe", "off, prefer or require"),
-            ("x,netns=", "netns is empty"),
-            ("x,secret=", "secret is empty"),
-            ("x,secret-file=", "secret-file is empty"),
-            ("x,secret=a,secret-file=b", "exclude each other"),
-        ] {
-            let error = text.parse::<Port>().unwrap_err().to_string();
-            assert!(error.starts_with("port \"x\": ") && error.contains(hint), "{text}: {error}");
-        }
-        let error = "role=master".parse::<Port>().unwrap_err().to_string();
-        assert!(error.contains("begin with the path"), "{error}");
-    }
-
-    #[test]
-    fn a_mistake_anywhere_never_shows_the_secret() {
-        for text in [
-            "x,secert=hush-hush",
-            "x,secret:hush-hush",
-            "x,secrethush-hush",
-            "x,hush-hush",
-            "x,role=master;secret=hush-hush",
-            "x,secret=a,hush-hush",
-            "x,secret=hush-hush,secret=hush-hush",
-            "x,secret=hush-hush,secret-file=hush-hush",
-            "x;secret=hush-hush",
-            "secret=hush-hush",
-            "x,id=hush-hush",
-            "x,hush-hush=secret",
-        ] {
-            let error = text.parse::<Port>().unwrap_err();
-            assert!(!format!("{error} {error:?}").contains(SECRET), "{text}: {error:?}");
-        }
-        let port: Port = "x,secret=hush-hush".parse().unwrap();
-        assert!(!format!("{port} {port:?} {port:#?}").contains(SECRET), "{port:?}");
-    }
-
-    fn port() -> impl Strategy<Value = Port> {
-        let role = prop::sample::select(vec![Role::Master, Role::Slave]);
-        let mode = prop::sample::select(&Mode::ALL[..]);
-        let line = prop::sample::select(&LineSize::ALL[..]);
-        let layout = prop::sample::select(&PacketLayout::ALL[..]);
-        let huge = prop::sample::select(&HugePages::ALL[..]);
-        let rx = prop::sample::select(vec![RxMode::Polling, RxMode::Interrupt, RxMode::Adaptive]);
-        let secret = prop::option::of((any::<bool>(), "[^,]{1,24}"));
-        let numbers =
-            (any::<u32>(), any::<(u16, u16)>(), any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
-        let netns = prop::option::of("[^,]{1,24}");
-        ("[^,=]{1,100}", netns, role, mode, secret, (line, layout, huge), rx, numbers).prop_map(
-            |(socket, netns, role, mode, secret, (line, layout, huge), rx, numbers)| {
-                let (id, (rx_queues, tx_queues), ring, buffer, silence_ms, handshake_ms) = numbers;
-                Port {
-                    socket,
-                    netns,
-                    role,
-                    id,
-                    mode,
-                    secret: match secret {
-                        None => PortSecret::None,
-                        Some((true, secret)) => PortSecret::Text(secret),
-                        Some((false, path)) => PortSecret::File(path.into()),
-                    },
-                    rx_queues,
-                    tx_queues,
-                    ring,
-                    line,
-                    layout,
-                    buffer,
-                    huge,
-                    rx,
-                    silence_ms,
-                    handshake_ms,
-                }
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read(port in port()) {
-            let read: Port = port.to_string().parse().unwrap();
-            let secret = match &port.secret {
-                PortSecret::Text(_) => PortSecret::None,
-                other => other.clone(),
-            };
-            prop_assert_eq!(read, Port { secret, ..port });
-        }
-
-        #[test]
-        fn any_text_is_taken_or_refused(text in "[a-z@/,=0-9]{0,60}") {
-            match text.parse::<Port>() {
-                Ok(port) => prop_assert!(!port.socket().is_empty()),
-                Err(error) => prop_assert!(error.to_string().starts_with("port ")),
-            }
-        }
-    }
-}
+mod tests;

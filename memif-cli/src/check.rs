@@ -50,6 +50,8 @@ impl Followed {
             self.size = size;
             resize(&mut self.head, size);
         }
+        // packets take turns among flows
+        packet.give_route(&mut self.head);
         packet.has_head(&self.head)
     }
 }
@@ -137,11 +139,11 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Template;
+    use crate::packet::{Route, Template};
 
     fn packet(stream: Stream, size: usize, fill: Fill, sequence: u64) -> Vec<u8> {
         let mut packet = vec![0; size];
-        Template::new(stream, Framing::Ethernet, fill).write(&mut packet, sequence, 0);
+        Template::new(stream, Framing::Ethernet, fill, Route::default()).write(&mut packet, sequence, 0);
         packet
     }
 

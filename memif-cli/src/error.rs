@@ -1,7 +1,8 @@
 //! Why the tool ends with an error, and its exit status.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use memif_observe::ObserveError;
@@ -77,6 +78,17 @@ pub(crate) enum ToolError {
         /// Why the last attempt failed.
         reason: String,
     },
+    /// The link's TCP/IP.
+    #[error(transparent)]
+    Stack(#[from] memif_smoltcp::Error),
+    /// No request of a ping was answered.
+    #[error(
+        "{0} did not answer: its address and that of --ip must be in one network, and the peer must answer pings"
+    )]
+    NoAnswer(IpAddr),
+    /// None of a generator's packets came back.
+    #[error("no packet came back from {0}: --rtt needs a peer that sends them back, such as memif echo")]
+    NothingBack(String),
     /// The command line is wrong in a way that its parser does not see.
     #[error("{0}")]
     Usage(String),
@@ -86,6 +98,14 @@ pub(crate) enum ToolError {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] io::Error),
+    /// Manual pages cannot be written.
+    #[error("cannot write manual pages to {}: {error}", .folder.display())]
+    Pages {
+        /// Where to.
+        folder: PathBuf,
+        /// The kernel's answer.
+        error: io::Error,
+    },
     /// The directory of the demo's socket could not be created.
     #[error("cannot create a directory for the demo's socket: {0}; set TMPDIR to a writable one")]
     Folder(#[source] io::Error),
@@ -101,8 +121,13 @@ pub(crate) enum ToolError {
     #[error("cannot start a thread: {0}{hint}", hint = UsedUp::hint(UsedUp::of_threads(.0)))]
     Thread(#[source] io::Error),
     /// The demo's forwarder ended too early.
-    #[error("the forwarder ended early ({0}): see its message above")]
-    ForwarderEnded(ExitStatus),
+    #[error("the forwarder ended early ({status}): {reason}")]
+    ForwarderEnded {
+        /// How.
+        status: ExitStatus,
+        /// What it said last.
+        reason: String,
+    },
     /// The process may not use any core.
     #[error("this process is not allowed to use any core: check its cpuset")]
     NoCore,
@@ -112,6 +137,16 @@ pub(crate) enum ToolError {
 }
 
 impl ToolError {
+    /// Whether who read standard output has gone, which ends a run without an error.
+    pub(crate) fn is_closed_output(&self) -> bool {
+        let error = match self {
+            Self::Output(error) => error,
+            Self::Capture { path, error } if path == "-" => error,
+            _ => return false,
+        };
+        error.kind() == io::ErrorKind::BrokenPipe
+    }
+
     /// The exit status: [`USAGE`] when another command line would help, else [`FAILURE`].
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

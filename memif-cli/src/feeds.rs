@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::counters::{Counts, Published};
 use crate::error::ToolError;
+use crate::generator::Pace;
 use crate::latency::{Handover, Latencies, histogram};
 use crate::ports::Port;
-use crate::report::{Drops, Totals};
+use crate::report::{Drops, QueueTotals, Totals};
 
 /// Counters and latencies that workers publish.
 #[derive(Debug, Default)]
@@ -15,6 +16,10 @@ pub(crate) struct Feeds {
     handovers: Vec<Arc<Handover>>,
     /// Workers that send what the others receive.
     senders: Vec<Arc<Published>>,
+    /// What a generator received, and does not measure.
+    other: Vec<Arc<Published>>,
+    /// The rate of a generator.
+    pace: Option<Pace>,
 }
 
 impl Feeds {
@@ -34,6 +39,21 @@ impl Feeds {
         self.senders.push(worker);
     }
 
+    /// Adds what a generator received, and does not measure.
+    pub(crate) fn follow_other(&mut self, worker: Arc<Published>) {
+        self.other.push(worker);
+    }
+
+    /// Adds the rate of generators, which may fall behind.
+    pub(crate) fn follow_pace(&mut self, pace: Option<Pace>) {
+        self.pace = pace;
+    }
+
+    /// Whether all workers have handed over the latencies that were requested.
+    pub(crate) fn are_handed_over(&self) -> bool {
+        self.handovers.iter().all(|handover| handover.is_done())
+    }
+
     /// Received so far.
     pub(crate) fn counts(&self) -> Counts {
         sum(&self.published)
@@ -48,7 +68,14 @@ impl Feeds {
     pub(crate) fn totals(&self, ports: &[&dyn Port]) -> Totals {
         // receivers first: packets sent in between must not count as missing
         let counts = self.counts();
-        Totals { counts, drops: drops(ports), sent: self.sent() }
+        Totals {
+            counts,
+            drops: drops(ports),
+            queues: queues(ports),
+            sent: self.sent(),
+            other: (!self.other.is_empty()).then(|| sum(&self.other).packets),
+            missed: self.pace.as_ref().map_or(0, Pace::missed),
+        }
     }
 
     /// Asks the workers for their latencies.
@@ -75,6 +102,21 @@ fn drops(ports: &[&dyn Port]) -> Drops {
         *drops.entry(reason).or_default() += count;
     }
     drops
+}
+
+/// What has passed the queues of memif ports.
+fn queues(ports: &[&dyn Port]) -> Vec<QueueTotals> {
+    let mut totals = Vec::new();
+    for (port, details) in ports.iter().filter_map(|port| Some((port.name(), port.details()?))) {
+        for (direction, queues) in [("rx", &details.rx), ("tx", &details.tx)] {
+            for (queue, stats) in (0..).zip(queues.iter().map(|queue| &queue.stats)) {
+                let dropped = stats.drops().map(|(_, count)| count).sum();
+                let (packets, bytes) = (stats.packets, stats.bytes);
+                totals.push(QueueTotals { port: port.to_owned(), direction, queue, packets, bytes, dropped });
+            }
+        }
+    }
+    totals
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use memif_os::clock::monotonic_ns;
 use memif_pmd::{Burst, Stop};
 
 use crate::counters::{Counts, Published};
-use crate::packet::{Fill, Framing, Stream, Template};
+use crate::packet::{Fill, Framing, Route, Stream, Template};
 use crate::ports::Outlet;
 use crate::sizes::Sizes;
 
 /// How far a generator that has paused makes up for the packets of the pause, in nanoseconds.
-const CATCH_UP_NS: u64 = 1_000_000;
+const CATCH_UP_NS: u64 = 100_000_000;
 
 /// What the generators of all queues share. A queue without a ring takes no packets of the count and of the rate: the
 /// others send them all.
@@ -24,6 +24,8 @@ pub(crate) struct Order {
     pub framing: Framing,
     /// Bytes of the packets.
     pub sizes: Sizes,
+    /// Where packets come from and go to.
+    pub route: Route,
     /// Whether each packet has a body of its own.
     pub fill: Fill,
     /// Limits all queues together; `None` for no limit.
@@ -86,7 +88,7 @@ impl Generator {
         let published = Arc::<Published>::default();
         let stream = Stream { instance: order.instance, queue };
         let generator = Self {
-            template: Template::new(stream, order.framing, order.fill),
+            template: Template::new(stream, order.framing, order.fill, order.route),
             sizes: order.sizes,
             sequence: 0,
             pace: order.pace.clone(),
@@ -175,11 +177,17 @@ pub(crate) struct Pace {
     interval: u64,
     /// When the next packet may be sent, in fractions; 0 before the first look.
     next: Arc<AtomicU64>,
+    /// Packets that pauses were too long to make up for.
+    missed: Arc<AtomicU64>,
 }
 
 impl Pace {
     pub(crate) fn new(packets_a_second: u64) -> Self {
-        Self { interval: (1_000_000_000 * FRACTIONS / packets_a_second.max(1)).max(1), next: Arc::default() }
+        Self {
+            interval: (1_000_000_000 * FRACTIONS / packets_a_second.max(1)).max(1),
+            next: Arc::default(),
+            missed: Arc::default(),
+        }
     }
 
     /// Takes up to `wanted` packets at `now`, in nanoseconds. After a pause, the packets of [`CATCH_UP_NS`] are made up
@@ -187,16 +195,25 @@ impl Pace {
     fn take(&self, now: u64, wanted: u64) -> u64 {
         let now = now.saturating_mul(FRACTIONS);
         let oldest = now.saturating_sub((CATCH_UP_NS * FRACTIONS).saturating_sub(self.interval));
-        let mut taken = 0;
+        let (mut taken, mut missed) = (0, 0);
         let advance = |next: u64| {
             // the first packet is due after one interval
+            missed = if next == 0 { 0 } else { oldest.saturating_sub(next) / self.interval };
             let next = if next == 0 { now.saturating_add(self.interval) } else { next.max(oldest) };
             taken = if next > now { 0 } else { ((now - next) / self.interval + 1).min(wanted) };
             Some(next.saturating_add(taken.saturating_mul(self.interval)))
         };
         // Relaxed: the number stands for itself
         let _ = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
+        if missed > 0 {
+            self.missed.fetch_add(missed, Ordering::Relaxed);
+        }
         taken
+    }
+
+    /// Packets that were due and will not be sent, as pauses were too long to make up for.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     fn give_back(&self, packets: u64) {
@@ -214,6 +231,7 @@ mod tests {
             instance: 7,
             framing: Framing::Ethernet,
             sizes: Sizes::fixed(size),
+            route: Route::default(),
             fill: Fill::BySequence,
             pace: rate.map(Pace::new),
             count: count.map(Count::new),
@@ -310,8 +328,10 @@ mod tests {
             sent += if turn % 3 == 0 { pace.take(now, 64) } else { other.take(now, 64) };
         }
         assert_eq!(sent, 9_999);
-        // after a pause of a second only a millisecond is made up for
-        assert_eq!((0..100).map(|_| pace.take(1_010_000_000, 64)).sum::<u64>(), 1000);
+        assert_eq!(pace.missed(), 0);
+        // of a pause of a second only a tenth is made up for, and the rest is told
+        assert_eq!((0..2000).map(|_| pace.take(1_010_000_000, 64)).sum::<u64>(), 100_000);
+        assert_eq!(pace.missed() + 9_999 + 100_000, 1_009_999);
     }
 
     #[test]

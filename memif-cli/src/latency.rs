@@ -43,6 +43,11 @@ impl Handover {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the worker has handed over what was requested.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.wanted.load(Ordering::Relaxed)
+    }
+
     /// Moves latencies that the worker has handed over to `total`.
     pub(crate) fn collect(&self, total: &mut Latencies) {
         let mut ours = self.lock();
@@ -107,7 +112,7 @@ impl Drop for Recorder {
     }
 }
 
-/// One-way latencies, in nanoseconds.
+/// Latencies, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Quantiles {
     /// 50 % of the packets took no longer.
@@ -133,6 +138,15 @@ impl Quantiles {
             p999: at(0.999),
             max: latencies.max(),
         })
+    }
+}
+
+impl Quantiles {
+    /// As text, in microseconds.
+    pub(crate) fn text(&self) -> String {
+        let [p50, p90, p99, p999, max] =
+            [self.p50, self.p90, self.p99, self.p999, self.max].map(|ns| ns as f64 / 1e3);
+        format!("p50 {p50:.1} us, p90 {p90:.1} us, p99 {p99:.1} us, p99.9 {p999:.1} us, max {max:.1} us")
     }
 }
 

@@ -4,13 +4,15 @@
 //! | file | what |
 //! | --- | --- |
 //! | `args`, `error` | the command line, errors and exit status |
-//! | `tools`, `demo` | the commands |
+//! | `tools`, `generate`, `demo/` | the commands |
 //! | `session`, `run` | opening ports, waiting for links, running workers |
 //! | `ports/` | what packets come from and go to, a file for each kind |
 //! | `generator`, `sink`, `relay` | what a worker does in one turn |
 //! | `packet`, `check` | test packets, and checking them |
 //! | `counters`, `latency`, `feeds` | from the workers to the report |
-//! | `report`, `machine`, `status` | table, summary, JSON and status messages |
+//! | `report/`, `machine`, `output`, `status` | table, summary, JSON and status messages |
+//! | `host/` | being a host: `respond` and `ping` |
+//! | `pages` | manual pages and completions |
 //! | `capture`, `serve` | packets to a file, and metrics over HTTP, while a command runs |
 //! | `observe/` | links of all programs, seen from outside |
 //! | `cores` | which threads run where |
@@ -24,11 +26,15 @@ mod counters;
 mod demo;
 mod error;
 mod feeds;
+mod generate;
 mod generator;
+mod host;
 mod latency;
 mod machine;
 mod observe;
+mod output;
 mod packet;
+mod pages;
 mod ports;
 mod relay;
 mod report;
@@ -46,7 +52,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use args::{Cli, Command, DemoArgs, one_line};
+use args::{Cli, Command, one_line};
 use error::{ToolError, USAGE};
 use status::note;
 
@@ -66,6 +72,8 @@ fn main() -> ExitCode {
     start_tracing();
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        // as in `memif sink … | head`: who reads has seen enough
+        Err(error) if error.is_closed_output() => ExitCode::SUCCESS,
         Err(error) => {
             note(&error.to_string());
             ExitCode::from(error.exit_code())
@@ -74,15 +82,19 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<(), ToolError> {
-    match cli.command.unwrap_or_else(|| Command::Demo(DemoArgs::default())) {
+    match cli.command.unwrap_or(Command::Demo(cli.demo)) {
         Command::Demo(args) => demo::demo(&args),
-        Command::Gen(args) => tools::generate(&args),
+        Command::Gen(args) => generate::generate(&args),
         Command::Sink(args) => tools::sink(&args),
         Command::Echo(args) => tools::echo(&args),
         Command::Forward(args) => tools::forward(&args),
+        Command::Respond(args) => host::respond::respond(&args),
+        Command::Ping(args) => host::ping::ping(&args),
         Command::Dump(args) => observe::dump::dump(&args),
         Command::Exporter(args) => observe::exporter::exporter(&args),
         Command::Show(args) => observe::show::show(&args),
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args),
     }
 }
 

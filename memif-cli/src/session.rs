@@ -13,7 +13,7 @@ use crate::packet::Framing;
 use crate::ports::memif::MemifPort;
 use crate::ports::{NullPort, PacketPort, Port, ReplayPort, Spec, TapPort, Timing, WrittenPort, XdpPort};
 use crate::serve::Server;
-use crate::status::{Notes, note};
+use crate::status::{Notes, Voice, note};
 
 /// Interval at which the main thread polls.
 pub(crate) const STEP: Duration = Duration::from_millis(20);
@@ -35,19 +35,19 @@ pub(crate) enum CaptureUse {
 pub(crate) struct Session {
     memif: Arc<Memif>,
     /// Raised by SIGINT, SIGTERM and SIGHUP.
-    signal: Stop,
+    pub signal: Stop,
     /// Raised when the run is complete.
     pub stop: Stop,
-    quiet: bool,
+    voice: Voice,
 }
 
 impl Session {
-    /// Starts the control plane. `quiet` suppresses status messages.
+    /// Starts the control plane. `voice` is how much is said about links.
     ///
     /// # Errors
     /// The kernel refuses a thread, a descriptor or a signal handler.
-    pub(crate) fn start(quiet: bool) -> Result<Self, ToolError> {
-        Ok(Self { signal: ctrl_c()?, memif: Arc::new(Memif::start()?), stop: Stop::new()?, quiet })
+    pub(crate) fn start(voice: Voice) -> Result<Self, ToolError> {
+        Ok(Self { signal: ctrl_c()?, memif: Arc::new(Memif::start()?), stop: Stop::new()?, voice })
     }
 
     /// Opens a port.
@@ -113,14 +113,13 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub(crate) fn open_master(&self, socket: &str, id: u32) -> Result<MemifPort, ToolError> {
-        self.open_with(socket, self.memif.interface(socket).master().id(id))
+    pub(crate) fn open_master(&self, socket: &str) -> Result<MemifPort, ToolError> {
+        self.open_with(socket, self.memif.interface(socket).master())
     }
 
     fn open_with(&self, socket: &str, builder: InterfaceBuilder<'_>) -> Result<MemifPort, ToolError> {
-        let notes = Notes::new(socket, &self.stop);
-        let builder = if self.quiet { builder } else { builder.on_event(move |event| notes.report(event)) };
-        MemifPort::new(socket, builder.open()?)
+        let notes = Notes::new(socket, self.voice, &self.stop);
+        MemifPort::new(socket, builder.on_event(move |event| notes.report(event)).open()?)
     }
 
     /// Serves the counters of the memif interfaces among these ports, until what it returns is dropped.
@@ -168,7 +167,7 @@ impl Session {
 
     /// Reports faults of the port's peer, unless status messages are suppressed.
     pub(crate) fn report_faults(&self, port: &dyn Port) {
-        if !self.quiet {
+        if self.voice != Voice::Failures {
             port.report_faults();
         }
     }

@@ -11,7 +11,7 @@ use crate::counters::{Counts, Published};
 use crate::error::ToolError;
 use crate::latency::{Handover, Recorder};
 use crate::packet::{Framing, TestPacket};
-use crate::ports::Inlet;
+use crate::ports::{Inlet, Moved};
 
 /// The number of packets on all queues after which the sink ends.
 #[derive(Clone, Debug)]
@@ -36,6 +36,16 @@ impl Quota {
     }
 }
 
+/// Packets of one run of a generator, which is all that its own sink counts.
+#[derive(Debug)]
+struct Ours {
+    instance: u32,
+    moved: Moved,
+    /// Packets of other origin.
+    others: u64,
+    published: Arc<Published>,
+}
+
 /// Receives on one queue.
 #[derive(Debug)]
 pub(crate) struct Sink {
@@ -43,8 +53,29 @@ pub(crate) struct Sink {
     checker: Option<Checker>,
     recorder: Recorder,
     quota: Option<Quota>,
+    ours: Option<Ours>,
     counts: Counts,
     published: Arc<Published>,
+}
+
+impl Ours {
+    fn count(&mut self, test: Option<&TestPacket<'_>>, bytes: usize) {
+        if test.is_some_and(|test| test.stream().instance == self.instance) {
+            self.moved.packets += 1;
+            self.moved.bytes += bytes as u64;
+        } else {
+            self.others += 1;
+        }
+    }
+
+    fn tell(&self, now: u64) -> Moved {
+        if self.others > 0 {
+            let mut counts = Counts::default();
+            counts.reached(self.others, 0, now);
+            self.published.publish(&counts);
+        }
+        self.moved
+    }
 }
 
 impl Sink {
@@ -64,10 +95,19 @@ impl Sink {
             checker: verify.then(|| Checker::new(framing)),
             recorder,
             quota,
+            ours: None,
             counts: Counts::default(),
             published: Arc::clone(&published),
         };
         Ok((sink, published, handover))
+    }
+
+    /// Counts packets of the generator's run `instance` alone, and others apart. Gives where those are published.
+    pub(crate) fn count_only(&mut self, instance: u32) -> Arc<Published> {
+        let published = Arc::<Published>::default();
+        let ours = Ours { instance, moved: Moved::default(), others: 0, published: Arc::clone(&published) };
+        self.ours = Some(ours);
+        published
     }
 
     /// Receives a burst if there is one, and inspects it.
@@ -81,7 +121,10 @@ impl Sink {
         let now = monotonic_ns();
         self.inspect(burst, now);
         burst.clear();
-        let moved = rx.moved();
+        let moved = match &self.ours {
+            Some(ours) => ours.tell(now),
+            None => rx.moved(),
+        };
         self.counts.reached(moved.packets, moved.bytes, now);
         self.published.publish(&self.counts);
         if let Some(quota) = &self.quota {
@@ -92,7 +135,12 @@ impl Sink {
     #[inline]
     fn inspect(&mut self, burst: &Burst, now: u64) {
         for packet in burst {
-            let stamp = TestPacket::parse(packet, self.framing).and_then(|packet| packet.stamp());
+            let test = TestPacket::parse(packet, self.framing);
+            if let Some(ours) = &mut self.ours {
+                ours.count(test.as_ref(), packet.len());
+            }
+            // few are stamped: a packet of other origin, or a damaged one, is seen by its check
+            let stamp = test.and_then(|test| test.stamp().filter(|_| test.numbers_are_whole()));
             if let Some(latency) = stamp.and_then(|stamp| now.checked_sub(stamp)) {
                 self.recorder.record(latency);
             }
@@ -110,14 +158,18 @@ impl Sink {
 mod tests {
     use super::*;
     use crate::latency::histogram;
-    use crate::packet::{Fill, Stream, Template};
+    use crate::packet::{Fill, Route, Stream, Template};
 
     #[test]
     fn stamped_packets_are_measured_and_all_are_checked() {
         let (mut sink, _, handover) = Sink::new(Framing::Ethernet, true, None).unwrap();
         let mut burst = Burst::new(8).unwrap();
-        let mut template =
-            Template::new(Stream { instance: 1, queue: 0 }, Framing::Ethernet, Fill::BySequence);
+        let mut template = Template::new(
+            Stream { instance: 1, queue: 0 },
+            Framing::Ethernet,
+            Fill::BySequence,
+            Route::default(),
+        );
         // the third has a stamp in the future, which only a hostile peer sends
         for (sequence, stamp) in [(0, 400), (1, 0), (2, 5000)] {
             template.write(burst.reserve(64).unwrap(), sequence, stamp);
@@ -129,6 +181,22 @@ mod tests {
         let mut latencies = histogram().unwrap();
         handover.collect(&mut latencies);
         assert_eq!((latencies.len(), latencies.max()), (1, 600));
+    }
+
+    #[test]
+    fn a_generators_own_sink_tells_its_packets_from_others() {
+        let (mut sink, _, _handover) = Sink::new(Framing::Ethernet, false, None).unwrap();
+        let others = sink.count_only(7);
+        let mut burst = Burst::new(8).unwrap();
+        for instance in [7, 8, 7] {
+            let stream = Stream { instance, queue: 0 };
+            let mut template = Template::new(stream, Framing::Ethernet, Fill::Plain, Route::default());
+            template.write(burst.reserve(64).unwrap(), 0, 0);
+        }
+        burst.push(b"another packet").unwrap();
+        sink.inspect(&burst, 1000);
+        let moved = sink.ours.as_ref().map(|ours| ours.tell(1000)).unwrap();
+        assert_eq!((moved.packets, moved.bytes, others.read().packets), (2, 128, 2));
     }
 
     #[test]

@@ -13,6 +13,16 @@ pub(crate) struct SizeRange {
 }
 
 impl SizeRange {
+    /// Packets of so many bytes.
+    pub(crate) fn fixed(size: u16) -> Self {
+        Self { min: size, max: size }
+    }
+
+    /// The smallest.
+    pub(crate) fn min(self) -> u16 {
+        self.min
+    }
+
     /// Reads `1514` or `64-9000`: 64 to 65535 bytes.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let size =
@@ -57,6 +67,14 @@ impl Sizes {
     pub(crate) fn imix(framing: Framing) -> Self {
         let shorter = Framing::Ethernet.min_size() - framing.min_size();
         Self::Cycle(IMIX.map(|size| size - u16::try_from(shorter).unwrap_or_default()))
+    }
+
+    /// A mix of packets that are each `more` bytes longer.
+    pub(crate) fn longer(self, more: u16) -> Self {
+        match self {
+            Self::Cycle(sizes) => Self::Cycle(sizes.map(|size| size.saturating_add(more))),
+            other => other,
+        }
     }
 
     /// Bytes of packet `sequence`.

@@ -5,9 +5,14 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use memif_pmd::{Event, Stop};
+use serde::Serialize;
+
+use crate::output::{json, print, unix_seconds};
 
 /// Maximum number of reasons for failed attempts that are reported: a hostile peer may invent any number.
 const MAX_REASONS: usize = 32;
+/// The event of an attempt that failed.
+const NO_LINK: &str = "no-link";
 
 /// Prints a status message.
 pub(crate) fn note(text: &str) {
@@ -15,17 +20,47 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "memif: {text}");
 }
 
+/// How much is said about links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// All, as messages.
+    Text,
+    /// All, as messages and as JSON objects on standard output.
+    Json,
+    /// That attempts fail, as messages: for a process that another one watches.
+    Failures,
+}
+
+impl Voice {
+    /// For a command with or without `--json`.
+    pub(crate) fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+}
+
+/// An event of a link as a JSON object.
+#[derive(Debug, Serialize)]
+struct EventRecord<'a> {
+    time: f64,
+    r#final: bool,
+    event: &'a str,
+    port: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
 /// Status messages about the link of a port.
 pub(crate) struct Notes {
     name: String,
+    voice: Voice,
     ended: Stop,
     reported: Mutex<HashSet<String>>,
 }
 
 impl Notes {
     /// Messages about the port with this `name`, until `ended` is raised.
-    pub(crate) fn new(name: &str, ended: &Stop) -> Self {
-        Self { name: name.to_owned(), ended: ended.clone(), reported: Mutex::default() }
+    pub(crate) fn new(name: &str, voice: Voice, ended: &Stop) -> Self {
+        Self { name: name.to_owned(), voice, ended: ended.clone(), reported: Mutex::default() }
     }
 
     /// Reports an event.
@@ -34,21 +69,36 @@ impl Notes {
             return;
         }
         match event {
-            Event::Connected => note(&format!("{}: link up", self.name)),
+            Event::Connected => self.say("link-up", None, &format!("{}: link up", self.name)),
             Event::Disconnected(reason) => {
-                note(&format!("{}: link down: {reason}; waiting for the peer", self.name));
+                let text = format!("{}: link down: {reason}; waiting for the peer", self.name);
+                self.say("link-down", Some(reason.to_string()), &text);
             }
-            Event::ConnectFailed(reason) => self.report_failure(reason.to_string()),
+            Event::ConnectFailed(reason) => self.report_failure(&reason.to_string()),
             _ => {}
         }
     }
 
+    fn say(&self, event: &str, reason: Option<String>, text: &str) {
+        if self.voice == Voice::Failures && event != NO_LINK {
+            return;
+        }
+        note(text);
+        if self.voice == Voice::Json {
+            let record =
+                EventRecord { time: unix_seconds(), r#final: false, event, port: &self.name, reason };
+            // what cannot be written shows at the next line of the report
+            let _ = print(&json(&record));
+        }
+    }
+
     /// Reports each reason once: attempts repeat every two seconds.
-    fn report_failure(&self, reason: String) {
+    fn report_failure(&self, reason: &str) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.len() < MAX_REASONS && !reported.contains(&reason) {
-            note(&format!("warning: {}: no link yet: {reason}; trying again", self.name));
-            reported.insert(reason);
+        if reported.len() < MAX_REASONS && !reported.contains(reason) {
+            let text = format!("warning: {}: no link yet: {reason}; trying again", self.name);
+            self.say(NO_LINK, Some(reason.to_owned()), &text);
+            reported.insert(reason.to_owned());
         }
     }
 }
@@ -60,7 +110,7 @@ mod tests {
 
     #[test]
     fn each_reason_is_reported_once_and_their_number_is_bounded() {
-        let notes = Notes::new("@x", &Stop::new().unwrap());
+        let notes = Notes::new("@x", Voice::Text, &Stop::new().unwrap());
         for i in 0..100 {
             for _ in 0..2 {
                 notes.report(&Event::ConnectFailed(Disconnect::Failed(i.to_string())));

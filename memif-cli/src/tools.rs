@@ -1,26 +1,26 @@
-//! The commands `gen`, `sink`, `echo` and `forward`.
+//! The commands `sink`, `echo` and `forward`.
 
 use std::hash::{BuildHasher, RandomState};
 
 use memif_os::cpu::CoreList;
 use memif_os::thread;
-use memif_pmd::{Burst, Idle, RxMode, Stop, Workers};
+use memif_pmd::{Idle, RxMode, Stop, Workers};
 
-use crate::args::{EchoArgs, ForwardArgs, GenArgs, RunArgs, SinkArgs};
+use crate::args::{EchoArgs, ForwardArgs, RunArgs, SinkArgs};
 use crate::capture::Capture;
 use crate::cores::{check_cores, place};
 use crate::error::ToolError;
 use crate::feeds::Feeds;
-use crate::generator::{Count, Generator, Order, Pace};
-use crate::packet::{Fill, Framing};
+use crate::packet::Framing;
 use crate::ports::{Inlet, Port};
 use crate::relay::Relay;
-use crate::report::{Drops, Measures, Totals};
+use crate::report::{Drops, LatencyKind, Measures, Totals};
 use crate::run::Run;
 use crate::session::{CaptureUse, Session};
 use crate::sink::{Quota, Sink};
+use crate::status::Voice;
 
-const COUNTERS_ONLY: Measures = Measures { latency: false, verify: false };
+pub(crate) const COUNTERS_ONLY: Measures = Measures { latency: None, verify: false };
 /// Idle rounds before a worker of adaptive queues sleeps: some hundreds of microseconds.
 const ADAPTIVE_ROUNDS: u32 = 10_000;
 
@@ -33,66 +33,14 @@ pub(crate) fn instance() -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
-/// How packets are filled, for a sink that verifies or not.
-pub(crate) fn fill(verify: bool) -> Fill {
-    if verify { Fill::BySequence } else { Fill::Plain }
-}
-
 /// Starts a session after checking the cores.
-fn start(args: &RunArgs, quiet: bool) -> Result<Session, ToolError> {
+pub(crate) fn start(args: &RunArgs, voice: Voice) -> Result<Session, ToolError> {
     check_cores(args.core.as_ref().map_or(&[], CoreList::cores))?;
-    Session::start(quiet)
-}
-
-/// `memif gen`
-///
-/// # Errors
-/// See [`ToolError`].
-pub(crate) fn generate(args: &GenArgs) -> Result<(), ToolError> {
-    let session = start(&args.run, false)?;
-    let port = session.open(&args.port.parse()?, CaptureUse::Write(Framing::Ethernet))?;
-    let framing = port.framing().unwrap_or(Framing::Ethernet);
-    let order = Order {
-        instance: instance(),
-        framing,
-        sizes: args.sizes(framing),
-        fill: fill(args.verify),
-        pace: args.rate.map(Pace::new),
-        count: args.count.map(Count::new),
-        halt: session.stop.clone(),
-    };
-    let make = || generators(&*port, &order, &args.run);
-    run(&session, &[&*port], make, &args.run, COUNTERS_ONLY).map(drop)
-}
-
-/// A generator for each tx queue; what comes on the rx queues is dropped by them in turn.
-fn generators(
-    port: &dyn Port,
-    order: &Order,
-    args: &RunArgs,
-) -> Result<(Workers<'static>, Feeds), ToolError> {
-    let mut feeds = Feeds::default();
-    let mut workers = Workers::new().burst(args.burst.into());
-    let outlets = port.tx_count();
-    for queue in 0..outlets {
-        let (mut generator, published) = Generator::new(order, queue);
-        feeds.follow(published);
-        // an echo that cannot send its packets back would stop receiving
-        let mut returned = Burst::new(args.burst.into())?;
-        let queues = (port.tx(queue)?, inlets(port, queue, outlets)?);
-        workers = place(workers, args.core.as_ref(), queue, queues, move |(tx, from), burst| {
-            generator.turn(&mut **tx, burst);
-            for rx in from {
-                rx.receive(&mut returned);
-                returned.clear();
-            }
-        });
-    }
-    Ok((workers, feeds))
+    Session::start(voice)
 }
 
 /// Every `step`th receive queue, from `first` on.
-fn inlets(port: &dyn Port, first: u16, step: u16) -> Result<Vec<Box<dyn Inlet>>, ToolError> {
+pub(crate) fn inlets(port: &dyn Port, first: u16, step: u16) -> Result<Vec<Box<dyn Inlet>>, ToolError> {
     (first..port.rx_count()).step_by(step.into()).map(|queue| port.rx(queue)).collect()
 }
 
@@ -101,7 +49,7 @@ fn inlets(port: &dyn Port, first: u16, step: u16) -> Result<Vec<Box<dyn Inlet>>,
 /// # Errors
 /// See [`ToolError`]; includes packets that do not verify.
 pub(crate) fn sink(args: &SinkArgs) -> Result<(), ToolError> {
-    let session = start(&args.run, false)?;
+    let session = start(&args.run, Voice::of(args.run.span.json))?;
     let spec = args.port.parse()?;
     let port = session.open(&spec, CaptureUse::Replay(args.replay.timing(&spec)?))?;
     if port.rx_count() == 0 {
@@ -109,7 +57,7 @@ pub(crate) fn sink(args: &SinkArgs) -> Result<(), ToolError> {
     }
     let quota = args.count.map(|count| Quota::new(count, session.stop.clone()));
     let make = || sinks(&*port, &session.stop, quota.as_ref(), args);
-    let measures = Measures { latency: true, verify: args.verify };
+    let measures = Measures { latency: Some(LatencyKind::OneWay), verify: args.verify };
     let totals = run(&session, &[&*port], make, &args.run, measures)?;
     match totals.failure().filter(|_| args.verify) {
         Some(failure) => Err(ToolError::Verification(failure)),
@@ -149,7 +97,7 @@ fn sinks(
 /// # Errors
 /// See [`ToolError`].
 pub(crate) fn echo(args: &EchoArgs) -> Result<(), ToolError> {
-    let session = start(&args.run, false)?;
+    let session = start(&args.run, Voice::of(args.run.span.json))?;
     let port = session.open(&args.port.parse()?, CaptureUse::None)?;
     let make = || relays(&[(&*port, &*port)], &session.stop, &args.run, false);
     run(&session, &[&*port], make, &args.run, COUNTERS_ONLY).map(drop)
@@ -160,8 +108,14 @@ pub(crate) fn echo(args: &EchoArgs) -> Result<(), ToolError> {
 /// # Errors
 /// See [`ToolError`].
 pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
-    let session = start(&args.run, args.child)?;
+    let voice = if args.child { Voice::Failures } else { Voice::of(args.run.span.json) };
+    let session = start(&args.run, voice)?;
     let (left, right) = (args.left.parse()?, args.right.parse()?);
+    if left.is_same(&right) {
+        let problem =
+            "both ports are the same one: packets would go round; give two different ports, or use echo";
+        return Err(ToolError::Usage(problem.to_owned()));
+    }
     let timing = args.replay.timing(&left)?;
     let [left, right] = if args.zero_copy {
         session.open_sharing(&left, &right)?
@@ -221,7 +175,7 @@ fn relays(
 
 /// How workers idle that receive on queues of these modes: none sleeps over a queue that is polled, unless there is a port of
 /// the kernel's, which needs the processor as well.
-fn idle_for(modes: &[RxMode], beside_the_kernel: bool) -> Idle {
+pub(crate) fn idle_for(modes: &[RxMode], beside_the_kernel: bool) -> Idle {
     if beside_the_kernel {
         Idle::Sleep { after: KERNEL_ROUNDS }
     } else if modes.contains(&RxMode::Polling) {
@@ -234,32 +188,60 @@ fn idle_for(modes: &[RxMode], beside_the_kernel: bool) -> Idle {
 }
 
 /// Waits for the ports, runs the workers that `make` gives, and reports until the end.
-fn run(
+pub(crate) fn run(
     session: &Session,
     ports: &[&dyn Port],
     make: impl FnOnce() -> Result<(Workers<'static>, Feeds), ToolError>,
     args: &RunArgs,
     measures: Measures,
 ) -> Result<Totals, ToolError> {
-    let capture =
-        args.capture.as_deref().map(|path| Capture::start(path, ports, &session.stop)).transpose()?;
-    let _metrics = args.metrics.map(|address| session.serve(address, ports)).transpose()?;
-    session.wait_up(ports, args.wait)?;
-    let (workers, feeds) = make()?;
-    let cores = args.core.as_ref().map_or_else(|| "not pinned".to_owned(), ToString::to_string);
-    let mut run = Run::start(session, ports, workers, feeds, (args.json, measures), &cores)?;
-    let check = || ports.iter().try_for_each(|port| port.check());
-    let ended = run.watch(args.seconds, check);
-    session.stop.stop();
-    ports.iter().for_each(|port| port.settle());
-    let finished = run.finish(Drops::new());
-    let captured = capture.map_or(Ok(()), Capture::finish);
-    ended?;
-    let totals = finished?;
-    captured?;
-    // what a worker could not do at its end
-    check()?;
-    Ok(totals)
+    Plan { measures, halt: None }.run(session, ports, make, args)
+}
+
+/// What is peculiar to a run.
+pub(crate) struct Plan<'a> {
+    /// What is measured.
+    pub measures: Measures,
+    /// Ends sending; what was sent is then waited for.
+    pub halt: Option<&'a Stop>,
+}
+
+impl Plan<'_> {
+    /// Waits for the ports, runs the workers that `make` gives, and reports until the end.
+    pub(crate) fn run(
+        &self,
+        session: &Session,
+        ports: &[&dyn Port],
+        make: impl FnOnce() -> Result<(Workers<'static>, Feeds), ToolError>,
+        args: &RunArgs,
+    ) -> Result<Totals, ToolError> {
+        let capture = args.capture.as_deref().map(|path| Capture::start(path, ports, &session.stop));
+        let capture = capture.transpose()?;
+        let _metrics = args.metrics.map(|address| session.serve(address, ports)).transpose()?;
+        session.wait_up(ports, args.span.wait)?;
+        let (workers, feeds) = make()?;
+        let cores = args.core.as_ref().map_or_else(|| "not pinned".to_owned(), ToString::to_string);
+        let mut run = Run::start(session, ports, workers, feeds, (args.span.json, self.measures), &cores)?;
+        let check = || ports.iter().try_for_each(|port| port.check());
+        if let Some(halt) = self.halt {
+            run.end_with(halt);
+        }
+        let ended = run.watch(args.span.seconds, check);
+        if let Some(halt) = self.halt {
+            halt.stop();
+            run.drain(|| ports.iter().all(|port| port.is_up()));
+        }
+        session.stop.stop();
+        ports.iter().for_each(|port| port.settle());
+        let finished = run.finish(Drops::new());
+        let captured = capture.map_or(Ok(()), Capture::finish);
+        ended?;
+        let totals = finished?;
+        captured?;
+        // what a worker could not do at its end
+        check()?;
+        Ok(totals)
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::Args;
 use memif_os::cpu::CoreList;
 
 use super::values::{SMALLEST, seconds, size};
@@ -10,7 +10,7 @@ use super::values::{SMALLEST, seconds, size};
 /// `memif demo`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// Packet size in bytes, 64 to 65535; includes an Ethernet header unless the port has mode=ip
+    /// Packet size in bytes with the Ethernet header, 64 to 65535
     #[arg(long, value_name = "BYTES", default_value_t = SMALLEST, value_parser = size())]
     pub size: u16,
     /// Maximum number of packets in a burst
@@ -21,7 +21,7 @@ pub(crate) struct DemoArgs {
     pub seconds: Duration,
     /// One core for generator and sink, and one for the forwarder, such as 0,2; by default the first two
     #[arg(long, value_name = "LIST")]
-    pub cores: Option<CoreList>,
+    pub core: Option<CoreList>,
     /// Check sequence and content of every packet
     #[arg(long)]
     pub verify: bool,
@@ -34,18 +34,4 @@ pub(crate) struct DemoArgs {
     /// Print one JSON object a second and one with "final": true at the end
     #[arg(long)]
     pub json: bool,
-}
-
-/// The whole command line `memif demo`.
-#[derive(Debug, Parser)]
-struct PlainDemo {
-    #[command(flatten)]
-    args: DemoArgs,
-}
-
-impl Default for DemoArgs {
-    /// What `memif demo` without options does.
-    fn default() -> Self {
-        PlainDemo::parse_from(["memif"]).args
-    }
 }

@@ -14,43 +14,24 @@ mod run;
 mod traffic;
 mod values;
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::host::args::{PingArgs, RespondArgs};
 use crate::observe::args::{DumpArgs, ExporterArgs, ShowArgs};
 
 pub(crate) use demo::DemoArgs;
+use port::PORTS;
+
+pub(crate) use port::PortText;
 pub(crate) use problem::one_line;
-pub(crate) use run::RunArgs;
+pub(crate) use run::{RunArgs, SpanArgs};
 pub(crate) use traffic::{EchoArgs, ForwardArgs, GenArgs, SinkArgs};
-pub(crate) use values::amount;
+pub(crate) use values::{amount, seconds};
 
 const EXAMPLES: &str = "\
-Ports:
-  tap:NAME[,key=value…] an interface of the kernel's, gone at the end of the run unless it persists:
-                        mtu=BYTES mac=ADDRESS ip=ADDRESS/PREFIX queues=N (1) persist
-                        netns=PATH|NAME|PID: the namespace in which it is made
-  packet:IFACE[,promiscuous]   a network interface; the kernel's stack sees its packets as well
-  xdp:IFACE[,queue=N,mode=auto|copy|zero-copy]   packets of one queue (0) in place of the kernel's
-                        stack, by AF_XDP
-  pcap:FILE             a capture, pcap or pcapng: replayed by sink and as the first port of
-                        forward, written by gen and as the second port of forward (pcapng)
-  null:                 takes all packets, gives none
-  PATH[,key=value…]     a memif interface; a path that begins with @ is an abstract address.
-  role=master|slave (slave)   id=N (0)         mode=ethernet|ip|punt-inject (ethernet)
-  secret-file=PATH (none)     queues=N (1)     ring=ENTRIES (1024)   buffer=BYTES (2048)
-  rx-queues=N tx-queues=N: queues of one way, in place of queues=N
-  huge=off|prefer|require (prefer)             rx=poll|interrupt|adaptive (poll)
-  netns=PATH|NAME|PID: the socket's network namespace (that of the process)
-  line=64|128: the cache lines that a slave's rings are laid out for (128 on aarch64, else 64)
-  layout=packed|fixed: packets that a slave sends lie one behind the other, or each in the
-  buffer of its slot (packed)
-  silence=MS (10000)          handshake=MS (60000): how long a peer may be silent in the
-  handshake, and how long all of it may take
-
-Secrets:
-  secret-file= names a file with the secret; MEMIF_SECRET in the environment holds the
-  secret of ports that give none. secret=TEXT works, but every user can read it in ps.
-
 Examples:
   memif                                          the demo: two processes, 5 seconds
   memif demo --size 1514 --verify                the same with large packets, which are checked
@@ -62,22 +43,39 @@ Examples:
   memif forward --zero-copy /run/a.sock /run/b.sock   the same without copying packets
   memif forward pcap:in.pcapng /run/a.sock       replay a capture
   memif forward tap:vpp0,ip=10.0.0.1/24 /run/vpp/memif.sock   an interface for the kernel
+  memif respond /run/m.sock,role=master --ip 10.0.0.2/24    answer ARP and pings
+  memif ping /run/m.sock --ip 10.0.0.1/24 10.0.0.2 -c 5    ping it
   memif show --watch                             the links of all programs, once a second
   memif exporter --listen 127.0.0.1:9816         the same for Prometheus, over HTTP
   memif dump --ring s2m/0 udp and port 53        packets of other programs, one a line
   memif dump /run/vpp/memif.sock -w - | tcpdump -r -
 
-Exit status: 0 success; 1 failure, or packets did not verify; 2 wrong command line.";
+Environment:
+  MEMIF_SECRET   the secret of ports that give none
+  RUST_LOG       what the library logs on standard error, such as RUST_LOG=memif_pmd=debug;
+                 levels are error (the default), warn, info, debug and trace
+  TMPDIR         where the demo makes its folder
+
+Exit status: 0 success, also when the reader of the output has gone; 1 failure: packets did not
+verify, nothing answered; 2 wrong command line.";
+
+/// What stands below the help of the whole program.
+fn notes() -> String {
+    format!("{PORTS}\n\n{EXAMPLES}")
+}
 
 /// Generator, sink, echo and forwarder over memif, FD.io's shared-memory packet interface.
 ///
-/// Without a command it runs the demo.
+/// Without a command it runs the demo, which takes the options below.
 #[derive(Debug, Parser)]
-#[command(name = "memif", version, about, after_help = EXAMPLES)]
+#[command(name = "memif", version, about, after_help = notes(), args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     /// The command; the demo by default.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Options of the demo, where there is no command.
+    #[command(flatten)]
+    pub demo: DemoArgs,
 }
 
 /// The commands.
@@ -85,20 +83,50 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Send packets to a forwarder in a second process and back, over two memif interfaces
     Demo(DemoArgs),
-    /// Send test packets on all queues of a port; received packets are dropped
+    /// Send test packets on all queues of a port, and measure what an echo sends back
+    #[command(after_help = PORTS)]
     Gen(GenArgs),
     /// Receive and count packets on all queues of a port, and measure their latency
+    #[command(after_help = PORTS)]
     Sink(SinkArgs),
     /// Send received packets back on the queue with the same number
+    #[command(after_help = PORTS)]
     Echo(EchoArgs),
     /// Forward packets between two ports in both directions
+    #[command(after_help = PORTS)]
     Forward(ForwardArgs),
+    /// Be a host on the link: answer ARP, neighbour solicitations and pings
+    #[command(after_help = PORTS)]
+    Respond(RespondArgs),
+    /// Ping a host at the other end of a link, over Ethernet or IP
+    #[command(after_help = PORTS)]
+    Ping(PingArgs),
     /// Show all memif links of this host, whoever made them
     Show(ShowArgs),
     /// Copy packets of other programs' links as they pass, to a capture or as text
     Dump(DumpArgs),
     /// Serve metrics of all memif links of this host for Prometheus, over HTTP
     Exporter(ExporterArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all manual pages to a folder
+    Man(ManArgs),
+}
+
+/// `memif completions`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// `memif man`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The folder, which is created; the page of each command is a file of its own, such as memif-gen.1
+    #[arg(value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -106,7 +134,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::packet::Framing;
+    use crate::packet::{Framing, Route};
     use crate::sizes::Sizes;
 
     fn parse(line: &str) -> Result<Cli, String> {
@@ -142,12 +170,17 @@ mod tests {
 
     #[test]
     fn the_default_command_is_the_demo() {
-        assert!(parse("memif").unwrap().command.is_none());
-        let Some(Command::Demo(demo)) = parse("memif demo --seconds 0.5 --verify").unwrap().command else {
+        let options = "--seconds 0.5 --verify --core 1,2";
+        let plain = parse(&format!("memif {options}")).unwrap();
+        assert!(plain.command.is_none() && parse("memif").unwrap().command.is_none());
+        let Some(Command::Demo(named)) = parse(&format!("memif demo {options}")).unwrap().command else {
             panic!("not the demo");
         };
-        assert_eq!((demo.size, demo.burst, demo.seconds), (64, 64, Duration::from_millis(500)));
-        assert!(demo.verify && !demo.json);
+        for demo in [plain.demo, named] {
+            assert_eq!((demo.size, demo.burst, demo.seconds), (64, 64, Duration::from_millis(500)));
+            assert_eq!(demo.core.unwrap().cores(), [1, 2]);
+            assert!(demo.verify && !demo.json);
+        }
     }
 
     #[test]
@@ -155,10 +188,11 @@ mod tests {
         let line = "memif gen /run/m,id=3 --size 65535 --rate 250k --count 10M --core 1,3 --burst 32";
         let Some(Command::Gen(args)) = parse(line).unwrap().command else { panic!("not a generator") };
         assert_eq!(args.port.parse().unwrap().memif().unwrap().socket(), "/run/m");
-        assert_eq!(args.sizes(Framing::Ethernet), Sizes::fixed(65535));
+        assert_eq!(args.sizes(Framing::Ethernet).unwrap(), Sizes::fixed(65535));
         assert_eq!((args.rate, args.count), (Some(250_000), Some(10_000_000)));
+        assert_eq!(args.route(Framing::Ip).unwrap(), Route::default());
         assert_eq!(args.run.core.unwrap().cores(), [1, 3]);
-        assert_eq!((args.run.burst, args.run.seconds, args.run.wait), (32, None, None));
+        assert_eq!((args.run.burst, args.run.span.seconds, args.run.span.wait), (32, None, None));
     }
 
     #[test]
@@ -167,6 +201,8 @@ mod tests {
             ("memif gen", "<PORT>"),
             ("memif gen a b", "'b'"),
             ("memif fly", "'fly'"),
+            ("memif --seconds 5 gen m.sock", "--seconds"),
+            ("memif --cores 1,2", "--core"),
             ("memif gen a --size 63", "64..=65535"),
             ("memif gen a --size 65536", "64..=65535"),
             ("memif gen a --size 64-65536", "64..=65535"),
@@ -174,6 +210,9 @@ mod tests {
             ("memif gen a --size 64-", "64-9000"),
             ("memif gen a --size 64 --imix", "--imix"),
             ("memif demo --size 64-9000", "'64-9000'"),
+            ("memif gen a --vlan 4095", "4094"),
+            ("memif gen a --flows 0", "1000000"),
+            ("memif gen a --src 2001:db8::1", "IPv4"),
             ("memif gen a --burst 0", "1..=1024"),
             ("memif gen a --rate 0", "above 0"),
             ("memif gen a --count 99999999999999M", "250k"),

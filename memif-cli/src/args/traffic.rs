@@ -1,12 +1,14 @@
 //! Options of the commands that send and receive packets.
 
+use std::net::Ipv4Addr;
+
 use clap::Args;
 
 use super::port::PortText;
 use super::run::RunArgs;
-use super::values::amount;
+use super::values::{SMALLEST, amount};
 use crate::error::ToolError;
-use crate::packet::Framing;
+use crate::packet::{Framing, Route, TAG};
 use crate::ports::{Spec, Speed, Timing};
 use crate::sizes::{SizeRange, Sizes};
 
@@ -44,14 +46,31 @@ pub(crate) struct GenArgs {
     /// The port
     #[arg(value_name = "PORT")]
     pub port: PortText,
-    /// Packet size in bytes, 64 to 65535, or a range such as 64-9000; includes an Ethernet header unless the port has mode=ip.
+    /// Packet size in bytes, 64 to 65535, or a range such as 64-9000; includes an Ethernet header unless the port has mode=ip;
+    /// by default 64, with --vlan 68.
     /// Of a range, the size of a packet is chosen by its sequence number, each size as often as any other, in every run the same
-    #[arg(long, value_name = "BYTES|MIN-MAX", default_value = "64", value_parser = SizeRange::parse)]
-    pub size: SizeRange,
+    #[arg(long, value_name = "BYTES|MIN-MAX", value_parser = SizeRange::parse)]
+    pub size: Option<SizeRange>,
     /// Send packets of 64, 570 and 1514 bytes in proportions 7:4:1; with mode=ip the same without Ethernet headers, which are 14
-    /// bytes
+    /// bytes, with --vlan 4 bytes more
     #[arg(long, conflicts_with = "size")]
     pub imix: bool,
+    /// Packets take turns in so many flows, on each queue others: they differ in the UDP source port, and beyond 16384 in the
+    /// source address
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub flows: u32,
+    /// The source address; flows beyond 16384 have those behind it
+    #[arg(long, value_name = "IPV4", default_value_t = Route::default().source)]
+    pub src: Ipv4Addr,
+    /// The target address
+    #[arg(long, value_name = "IPV4", default_value_t = Route::default().target)]
+    pub dst: Ipv4Addr,
+    /// Send frames with an 802.1Q tag of this VLAN
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    pub vlan: Option<u16>,
+    /// Measure the round trips of packets that an echo sends back, and which are lost; fails if none comes back
+    #[arg(long)]
+    pub rtt: bool,
     /// Packets per second, all queues together; k or M for thousands or millions; unlimited by default
     #[arg(long, value_name = "PPS", value_parser = amount)]
     pub rate: Option<u64>,
@@ -68,8 +87,34 @@ pub(crate) struct GenArgs {
 
 impl GenArgs {
     /// Sizes of the packets.
-    pub(crate) fn sizes(&self, framing: Framing) -> Sizes {
-        if self.imix { Sizes::imix(framing) } else { self.size.into() }
+    ///
+    /// # Errors
+    /// They have no room for the tag of `--vlan`.
+    pub(crate) fn sizes(&self, framing: Framing) -> Result<Sizes, ToolError> {
+        let tag = if self.vlan.is_some() { TAG } else { 0 };
+        if self.imix {
+            return Ok(Sizes::imix(framing).longer(tag));
+        }
+        let smallest = SMALLEST + tag;
+        let size = self.size.unwrap_or_else(|| SizeRange::fixed(smallest));
+        if size.min() < smallest {
+            let problem =
+                format!("--size {}: with --vlan packets have {smallest} bytes at least", size.min());
+            return Err(ToolError::Usage(problem));
+        }
+        Ok(size.into())
+    }
+
+    /// Where the packets come from and go to.
+    ///
+    /// # Errors
+    /// There is a VLAN, and packets have no Ethernet header.
+    pub(crate) fn route(&self, framing: Framing) -> Result<Route, ToolError> {
+        if self.vlan.is_some() && framing == Framing::Ip {
+            let problem = "--vlan is for ports with mode=ethernet: packets of mode=ip have no tag".to_owned();
+            return Err(ToolError::Usage(problem));
+        }
+        Ok(Route { source: self.src, target: self.dst, vlan: self.vlan, flows: self.flows })
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn size() -> clap::builder::RangedI64ValueParser<u16> {
 }
 
 /// A duration in seconds; fractions are allowed.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || "write a number of seconds above 0 and up to 1000000000, such as 0.5".to_owned();
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
     if seconds > 1e9 {

@@ -1,15 +1,19 @@
 //! Checks of IP packets of any origin.
 
-use super::layout::{ETHER_TYPE, Framing, IPV4, MIN_SIZE};
+use super::layout::{ETHER_TYPE, Framing, IPV4, MIN_SIZE, TAG_TYPE, TAGGED};
 
 const IPV6: usize = 40;
 
 /// Whether a packet of any origin is IP with the length that its header says, and for IPv4 with a correct header checksum.
 pub(crate) fn is_sound_ip(packet: &[u8], framing: Framing) -> bool {
-    let Some((ethernet, ip)) = packet.split_at_checked(framing.header_len()) else { return false };
+    let is_tagged =
+        framing == Framing::Ethernet && packet.get(ETHER_TYPE).is_some_and(|kind| kind == TAG_TYPE);
+    let header_len = if is_tagged { TAGGED } else { framing.header_len() };
+    let Some((ethernet, ip)) = packet.split_at_checked(header_len) else { return false };
     // Ethernet pads short frames
     let padded = framing == Framing::Ethernet && packet.len() <= MIN_SIZE;
-    match (ethernet.get(ETHER_TYPE), ip.first().map(|first| first >> 4)) {
+    let kind = ethernet.split_last_chunk().map(|(_, kind)| kind);
+    match (kind, ip.first().map(|first| first >> 4)) {
         (None | Some([0x08, 0x00]), Some(4)) => is_sound_ipv4(ip, padded),
         (None | Some([0x86, 0xdd]), Some(6)) => is_sound_ipv6(ip, padded),
         _ => false,

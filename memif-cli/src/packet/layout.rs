@@ -19,15 +19,20 @@ pub(super) const IP_LENGTH: Range<usize> = 2..4;
 pub(super) const IDENTIFICATION: Range<usize> = 4..6;
 pub(super) const HOPS: usize = 8;
 pub(super) const IP_CHECKSUM: Range<usize> = 10..12;
-pub(super) const SOURCE: Range<usize> = 14..16;
+pub(super) const SOURCE: Range<usize> = 12..16;
+pub(super) const TARGET: Range<usize> = 16..20;
+/// Addresses and ports.
+pub(super) const ROUTE: Range<usize> = 12..24;
 pub(super) const UDP_SOURCE: Range<usize> = 20..22;
 pub(super) const UDP_TARGET: Range<usize> = 22..24;
 pub(super) const UDP_LENGTH: Range<usize> = 24..26;
-pub(super) const MAGIC: Range<usize> = 28..32;
+pub(super) const MAGIC: Range<usize> = 28..30;
+pub(super) const QUEUE: usize = 30;
+pub(super) const INSTANCE: usize = 31;
 pub(super) const CHECK: Range<usize> = 32..34;
 pub(super) const SEQUENCE: Range<usize> = 34..42;
 pub(super) const STAMP: Range<usize> = 42..50;
-const _: () = assert!(IPV4 + UDP == MAGIC.start && STAMP.end == HEAD);
+const _: () = assert!(IPV4 + UDP == MAGIC.start && INSTANCE + 1 == CHECK.start && STAMP.end == HEAD);
 
 /// Locally administered addresses, and IPv4.
 pub(super) const ETHERNET_HEADER: [u8; ETHERNET] =
@@ -36,8 +41,14 @@ pub(super) const ETHER_SOURCE: Range<usize> = 6..8;
 pub(super) const ETHER_TYPE: Range<usize> = 12..14;
 pub(super) const FIRST_PORT: u16 = 0xC000;
 pub(super) const DISCARD_PORT: u16 = 9;
-pub(super) const MAGIC_PLAIN: u32 = 0x6d65_6d70;
-pub(super) const MAGIC_FILLED: u32 = 0x6d65_6d66;
+/// Ports that flows take turns in, from the first one on.
+pub(super) const FLOW_PORTS: u32 = 0x4000;
+pub(super) const MAGIC_PLAIN: u16 = 0x9e70;
+pub(super) const MAGIC_FILLED: u16 = 0x9e66;
+/// Bytes of an 802.1Q tag, and how it begins.
+pub(crate) const TAG: u16 = 4;
+pub(super) const TAGGED: usize = ETHERNET + TAG as usize;
+pub(super) const TAG_TYPE: [u8; 2] = [0x81, 0x00];
 
 /// How packets begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +97,7 @@ pub(crate) enum Fill {
 /// What one queue of one run of a generator sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stream {
-    /// A number that every run of a generator chooses at random.
+    /// A number that every run of a generator chooses at random, of 24 bits.
     pub instance: u32,
     /// The generating queue, 0 to 255.
     pub queue: u16,
@@ -98,10 +109,13 @@ impl Stream {
         (u64::from(self.instance) << 16 | u64::from(self.queue)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
-    /// Guards the numbers of the head, which no other checksum covers.
-    pub(super) fn check(self, sequence: u64, stamp: u64) -> u16 {
-        let mixed = (sequence ^ stamp.rotate_left(32) ^ self.key()).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        (mixed >> 48) as u16
+    /// Tells its packets from those of other streams, and the ways of its flows apart.
+    #[inline(always)]
+    pub(super) fn key_on(self, head: &Head) -> u64 {
+        let addresses = u64::from_be_bytes(bytes(head, SOURCE.start..TARGET.end));
+        let ports = u32::from_be_bytes(bytes(head, UDP_SOURCE.start..UDP_TARGET.end));
+        let route = addresses.wrapping_mul(0xff51_afd7_ed55_8ccd) ^ u64::from(ports).rotate_left(40);
+        self.key() ^ route.wrapping_mul(0xc4ce_b9fe_1a85_ec53)
     }
 
     /// The `len` bytes, at most [`MAX_SIZE`] - [`HEAD`], that follow the head of packet `sequence`.
@@ -109,6 +123,13 @@ impl Stream {
         let start = ((sequence ^ self.key()).wrapping_mul(0x9fb2_1c65_1e98_df25) >> 52) as usize;
         PATTERN.get(start..start + len).unwrap_or_default()
     }
+}
+
+/// Guards the numbers of the head, which no other checksum covers; `key` is that of its stream and route.
+#[inline(always)]
+pub(super) fn check(key: u64, sequence: u64, stamp: u64) -> u16 {
+    let mixed = (sequence ^ stamp.rotate_left(32) ^ key).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed >> 48) as u16
 }
 
 /// Bodies are windows into this: any two starts differ at once, and comparing is one memcmp.

@@ -2,10 +2,11 @@
 
 use super::ip::ones_sum;
 use super::layout::{
-    CHECK, ETHER_SOURCE, ETHERNET_HEADER, FIRST_PORT, Fill, Framing, HEAD, HOPS, Head, IDENTIFICATION,
-    IP_CHECKSUM, IP_LENGTH, IPV4, MAGIC, MAGIC_FILLED, MAGIC_PLAIN, MAX_SIZE, SEQUENCE, SOURCE, STAMP,
-    Stream, UDP_SOURCE, bytes, put,
+    CHECK, ETHER_SOURCE, ETHER_TYPE, ETHERNET_HEADER, Fill, Framing, HEAD, HOPS, Head, IDENTIFICATION,
+    INSTANCE, IP_CHECKSUM, IP_LENGTH, IPV4, MAGIC, MAGIC_FILLED, MAGIC_PLAIN, MAX_SIZE, QUEUE, ROUTE,
+    SEQUENCE, STAMP, Stream, TAG_TYPE, TAGGED, bytes, check, put,
 };
+use super::template::sign;
 
 /// A packet that carries the tool's magic: what its head says. Nothing of it has been checked.
 #[derive(Clone, Copy, Debug)]
@@ -20,15 +21,26 @@ impl<'p> TestPacket<'p> {
     /// `None` when it is not a test packet.
     #[inline(always)]
     pub(crate) fn parse(packet: &'p [u8], framing: Framing) -> Option<Self> {
-        let (ethernet, ip) = packet.split_at_checked(framing.header_len())?;
+        Self::behind(packet, framing.header_len()).or_else(|| Self::tagged(packet, framing))
+    }
+
+    /// Of a packet with an 802.1Q tag.
+    #[cold]
+    fn tagged(packet: &'p [u8], framing: Framing) -> Option<Self> {
+        let tagged = framing == Framing::Ethernet && packet.get(ETHER_TYPE)? == TAG_TYPE;
+        tagged.then(|| Self::behind(packet, TAGGED)).flatten()
+    }
+
+    #[inline(always)]
+    fn behind(packet: &'p [u8], header_len: usize) -> Option<Self> {
+        let (ethernet, ip) = packet.split_at_checked(header_len)?;
         let (head, body) = ip.split_first_chunk::<HEAD>()?;
-        let fill = match u32::from_le_bytes(bytes(head, MAGIC)) {
+        let fill = match u16::from_le_bytes(bytes(head, MAGIC)) {
             MAGIC_PLAIN => Fill::Plain,
             MAGIC_FILLED => Fill::BySequence,
             _ => return None,
         };
-        let routed =
-            framing == Framing::Ethernet && ethernet.get(ETHER_SOURCE) != ETHERNET_HEADER.get(ETHER_SOURCE);
+        let routed = header_len > 0 && ethernet.get(ETHER_SOURCE) != ETHERNET_HEADER.get(ETHER_SOURCE);
         (!routed && body.len() <= MAX_SIZE - HEAD).then_some(Self { ethernet, head, body, fill })
     }
 
@@ -41,10 +53,9 @@ impl<'p> TestPacket<'p> {
 
     /// The stream that it says it belongs to.
     pub(crate) fn stream(&self) -> Stream {
-        let [a, b] = bytes(self.head, IDENTIFICATION);
-        let [c, d] = bytes(self.head, SOURCE);
-        let port = u16::from_be_bytes(bytes(self.head, UDP_SOURCE));
-        Stream { instance: u32::from_be_bytes([a, b, c, d]), queue: port.wrapping_sub(FIRST_PORT) }
+        let [low, middle] = bytes(self.head, IDENTIFICATION);
+        let instance = u32::from_be_bytes([0, self.head[INSTANCE], low, middle]);
+        Stream { instance, queue: self.head[QUEUE].into() }
     }
 
     /// Its number in its stream.
@@ -67,10 +78,10 @@ impl<'p> TestPacket<'p> {
         u16::from_be_bytes(bytes(self.head, IP_LENGTH)).into()
     }
 
-    /// Whether stream, sequence and stamp are as they were sent.
+    /// Whether stream, addresses, ports, sequence and stamp are as they were sent.
     pub(crate) fn numbers_are_whole(&self) -> bool {
-        let check = self.stream().check(self.sequence(), self.stamp().unwrap_or(0));
-        check.to_le_bytes() == bytes(self.head, CHECK)
+        let key = self.stream().key_on(self.head);
+        check(key, self.sequence(), self.stamp().unwrap_or(0)).to_le_bytes() == bytes(self.head, CHECK)
     }
 
     /// Whether everything before the numbers is as it was sent: `expected` is the [`head`](super::head) of its stream at its
@@ -81,7 +92,17 @@ impl<'p> TestPacket<'p> {
         if self.ethernet.is_empty() {
             same || self.is_routed(expected)
         } else {
-            same && self.ethernet == ETHERNET_HEADER
+            same && has_ethernet_header(self.ethernet)
+        }
+    }
+
+    /// Makes `expected`, the head of another packet of its stream, have its addresses and ports.
+    #[inline(always)]
+    pub(crate) fn give_route(&self, expected: &mut Head) {
+        let route = bytes::<{ ROUTE.end - ROUTE.start }>(self.head, ROUTE);
+        if expected[ROUTE] != route {
+            put(expected, ROUTE, &route);
+            sign(expected);
         }
     }
 
@@ -102,5 +123,17 @@ impl<'p> TestPacket<'p> {
     /// Whether the body is the one of its stream and sequence; only for [`Fill::BySequence`].
     pub(crate) fn has_its_body(&self) -> bool {
         self.body == self.stream().body(self.sequence(), self.body.len())
+    }
+}
+
+/// Whether these are the bytes before the IP header, with or without a tag.
+fn has_ethernet_header(bytes: &[u8]) -> bool {
+    match bytes.split_at_checked(ETHER_TYPE.start) {
+        Some((addresses, rest)) if bytes.len() == TAGGED => {
+            addresses == &ETHERNET_HEADER[..ETHER_TYPE.start]
+                && rest.starts_with(&TAG_TYPE)
+                && rest.ends_with(&ETHERNET_HEADER[ETHER_TYPE])
+        }
+        _ => bytes == ETHERNET_HEADER,
     }
 }

@@ -1,15 +1,21 @@
 use super::ip::ones_sum;
-use super::layout::{CHECK, ETHERNET_HEADER, HEAD, HOPS, IP_CHECKSUM, IPV4};
-use super::template::ipv4_header;
+use super::layout::{CHECK, ETHERNET_HEADER, HEAD, HOPS, IP_CHECKSUM, IPV4, ROUTE};
 use super::*;
 use Framing::{Ethernet, Ip};
 
-const STREAM: Stream = Stream { instance: 0xdead_beef, queue: 255 };
+const STREAM: Stream = Stream { instance: 0x00ad_beef, queue: 255 };
 
 fn packet(framing: Framing, size: usize, fill: Fill, sequence: u64, stamp: u64) -> Vec<u8> {
     let mut packet = vec![0xaa; size];
-    Template::new(STREAM, framing, fill).write(&mut packet, sequence, stamp);
+    Template::new(STREAM, framing, fill, Route::default()).write(&mut packet, sequence, stamp);
     packet
+}
+
+/// The head that `packet` must have.
+fn expected(size: usize, fill: Fill, packet: &TestPacket<'_>) -> Head {
+    let mut head = head(STREAM, size, fill);
+    packet.give_route(&mut head);
+    head
 }
 
 #[test]
@@ -23,7 +29,7 @@ fn what_is_written_is_read() {
                 assert_eq!(read.stamp(), (stamp != 0).then_some(stamp));
                 let ip_size = size - framing.header_len();
                 assert_eq!((read.ip_size(), read.sent_size()), (ip_size, ip_size));
-                assert!(read.numbers_are_whole() && read.has_head(&head(STREAM, ip_size, fill)));
+                assert!(read.numbers_are_whole() && read.has_head(&expected(ip_size, fill, &read)));
                 let empty = ip_size == HEAD;
                 assert_eq!(read.has_its_body(), empty || fill == Fill::BySequence || sequence == 0);
                 assert!(is_sound_ip(&packet, framing));
@@ -42,7 +48,7 @@ fn headers_are_as_the_rfcs_have_them() {
     assert_eq!(ip[0..4], [0x45, 0, 0x05, 0xdc]);
     assert_eq!(ip[9], 17);
     // the checksum of this header, computed by hand
-    let words = [0x4500u32, 0x05dc, 0xdead, 0x4000, 0x4011, 0xc612, 0xbeef, 0xc613, 0x0001];
+    let words = [0x4500u32, 0x05dc, 0xbeef, 0x4000, 0x4011, 0xc612, 0x0001, 0xc613, 0x0001];
     let sum = words.iter().sum::<u32>();
     let sum = (sum & 0xffff) + (sum >> 16);
     assert_eq!(u32::from(u16::from_be_bytes([ip[10], ip[11]])), 0xffff - sum);
@@ -52,7 +58,7 @@ fn headers_are_as_the_rfcs_have_them() {
 #[test]
 fn one_template_makes_packets_of_all_sizes() {
     for framing in [Ethernet, Ip] {
-        let mut template = Template::new(STREAM, framing, Fill::BySequence);
+        let mut template = Template::new(STREAM, framing, Fill::BySequence, Route::default());
         let sizes = (framing.min_size()..=MAX_SIZE).step_by(7);
         for (sequence, size) in
             (0..).zip(sizes.flat_map(|size| [size, framing.min_size(), MAX_SIZE - size / 2]))
@@ -61,7 +67,7 @@ fn one_template_makes_packets_of_all_sizes() {
             template.write(&mut made, sequence, 0);
             assert!(is_sound_ip(&made, framing), "{size}");
             let read = TestPacket::parse(&made, framing).unwrap();
-            assert!(read.has_head(&head(STREAM, size - framing.header_len(), Fill::BySequence)), "{size}");
+            assert!(read.has_head(&expected(size - framing.header_len(), Fill::BySequence, &read)), "{size}");
         }
         let mut short = vec![0xaa; framing.min_size() - 1];
         template.write(&mut short, 0, 0);
@@ -76,7 +82,8 @@ fn a_change_anywhere_shows() {
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
-            let expected = head(STREAM, 200 - framing.header_len(), Fill::BySequence);
+            let sent = TestPacket::parse(&good, framing).unwrap();
+            let expected = expected(200 - framing.header_len(), Fill::BySequence, &sent);
             let seen = TestPacket::parse(&bad, framing).is_some_and(|read| {
                 read.numbers_are_whole() && read.has_head(&expected) && read.has_its_body()
             });
@@ -97,8 +104,8 @@ fn a_packet_that_routers_have_passed_on_is_whole() {
         packet
     };
     let is_whole = |packet: &[u8], framing: Framing| {
-        let expected = head(STREAM, 200 - framing.header_len(), Fill::BySequence);
-        TestPacket::parse(packet, framing).unwrap().has_head(&expected)
+        let read = TestPacket::parse(packet, framing).unwrap();
+        read.has_head(&expected(200 - framing.header_len(), Fill::BySequence, &read))
     };
     for (hops, whole) in [(64, true), (63, true), (1, true), (0, false), (65, false), (255, false)] {
         assert_eq!(is_whole(&routed(Ip, hops), Ip), whole, "{hops}");
@@ -106,7 +113,8 @@ fn a_packet_that_routers_have_passed_on_is_whole() {
     for at in 0..CHECK.start {
         let mut bad = routed(Ip, 63);
         bad[at] ^= 0x10;
-        let expected = head(STREAM, 200, Fill::BySequence);
+        let sent = packet(Ip, 200, Fill::BySequence, 77, 0);
+        let expected = expected(200, Fill::BySequence, &TestPacket::parse(&sent, Ip).unwrap());
         assert!(!TestPacket::parse(&bad, Ip).is_some_and(|read| read.has_head(&expected)), "byte {at}");
     }
     assert!(!is_whole(&routed(Ethernet, 63), Ethernet), "frames are bridged, not routed");
@@ -154,7 +162,7 @@ fn ipv4_is_checked() {
     }
     let mut padded = vec![0; 60];
     padded[..14].copy_from_slice(&ETHERNET_HEADER);
-    padded[14..34].copy_from_slice(&ipv4_header(STREAM, 28));
+    padded[14..34].copy_from_slice(&head(STREAM, 28, Fill::Plain)[..IPV4]);
     assert!(is_sound_ip(&padded, Ethernet));
     assert!(!is_sound_ip(&padded[14..], Ip), "nothing pads packets without Ethernet");
 }
@@ -169,4 +177,49 @@ fn ipv6_is_checked_by_its_length() {
     let frame = |ether_type: [u8; 2]| [&[2; 12][..], &ether_type, &ip].concat();
     assert!(is_sound_ip(&frame([0x86, 0xdd]), Ethernet));
     assert!(!is_sound_ip(&frame([0x08, 0x00]), Ethernet));
+}
+
+#[test]
+fn flows_take_turns_and_have_sound_headers() {
+    let source = std::net::Ipv4Addr::new(10, 0, 0, 255);
+    let target = std::net::Ipv4Addr::new(10, 9, 0, 1);
+    for (framing, vlan) in [(Ethernet, None), (Ethernet, Some(4094)), (Ip, None)] {
+        let route = Route { source, target, vlan, flows: 40_000 };
+        let mut template = Template::new(STREAM, framing, Fill::BySequence, route);
+        let header_len = framing.header_len() + if vlan.is_some() { usize::from(TAG) } else { 0 };
+        let mut seen = std::collections::HashSet::new();
+        let mut head = head(STREAM, 110, Fill::BySequence);
+        for sequence in 0..80_000 {
+            let mut made = vec![0; header_len + 110];
+            template.write(&mut made, sequence, 0);
+            assert!(is_sound_ip(&made, framing));
+            let read = TestPacket::parse(&made, framing).unwrap();
+            read.give_route(&mut head);
+            assert!(read.numbers_are_whole() && read.has_head(&head) && read.has_its_body());
+            assert_eq!((read.stream(), read.ip_size()), (STREAM, 110));
+            let ip = &made[header_len..];
+            assert_eq!(ip[16..20], [10, 9, 0, 1]);
+            seen.insert(<[u8; 10]>::try_from(&ip[12..22]).unwrap());
+        }
+        assert_eq!(seen.len(), 40_000);
+        if let Some(vlan) = vlan {
+            let mut made = vec![0; 68];
+            template.write(&mut made, 0, 0);
+            assert_eq!(
+                (&made[12..16], &made[16..18]),
+                (&[0x81, 0, 0x0f, 0xfe][..], &[0x08, 0x00][..]),
+                "{vlan}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_change_of_the_route_shows() {
+    let good = packet(Ip, 100, Fill::BySequence, 7, 0);
+    for at in ROUTE {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        assert!(!TestPacket::parse(&bad, Ip).unwrap().numbers_are_whole(), "byte {at}");
+    }
 }

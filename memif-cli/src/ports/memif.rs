@@ -16,6 +16,9 @@ use crate::status::note;
 /// Maximum time that a generator waits for its peer to take the packets in the rings.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// Why a master has no link, where no attempt has failed.
+pub(crate) const NO_SLAVE: &str = "no slave has connected; start one or wait longer";
+
 /// The port.
 pub(crate) struct MemifPort {
     /// Socket and id, as status messages name it.
@@ -43,7 +46,7 @@ impl MemifPort {
     /// Why there is no link yet, where no attempt has failed.
     fn waiting(&self) -> String {
         match self.role {
-            Role::Master => "no slave has connected; start one or wait longer".to_owned(),
+            Role::Master => NO_SLAVE.to_owned(),
             Role::Slave => "the master has not answered yet; wait longer".to_owned(),
         }
     }
@@ -100,6 +103,10 @@ impl Port for MemifPort {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn is_up(&self) -> bool {
+        self.interface.is_up()
     }
 
     /// Waits until the peer has taken all packets, for up to [`SETTLE`]: what it has not taken is lost with the link.

@@ -87,6 +87,11 @@ pub(crate) trait Port {
         Ok(None)
     }
 
+    /// Whether packets can pass now.
+    fn is_up(&self) -> bool {
+        true
+    }
+
     /// Waits, for a bounded time, until whoever receives has taken what was sent.
     fn settle(&self) {}
 

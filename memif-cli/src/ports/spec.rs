@@ -40,7 +40,22 @@ impl Spec {
             Some(("xdp", text)) => Ok(Self::Xdp(XdpSpec::parse(text)?)),
             Some(("pcap", "")) => Err(ToolError::Usage("pcap: lacks its file: write pcap:FILE".to_owned())),
             Some(("pcap", file)) => Ok(Self::Pcap(file.into())),
+            _ if text.is_empty() || text.starts_with(',') => {
+                let problem = "the port has no path: write PATH[,key=value…], such as /run/memif.sock,id=3";
+                Err(ToolError::Usage(problem.to_owned()))
+            }
             _ => Ok(Self::Memif(text.parse()?)),
+        }
+    }
+
+    /// Whether both describe one thing, from either end: packets forwarded between them would go round.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Memif(one), Self::Memif(other)) => {
+                (one.socket(), one.id(), one.netns()) == (other.socket(), other.id(), other.netns())
+            }
+            (Self::Null, Self::Null) => false,
+            _ => self == other,
         }
     }
 
@@ -66,11 +81,10 @@ mod tests {
             ("/run/m.sock,id=3", memif("/run/m.sock,id=3")),
             ("@pod:eth0", memif("@pod:eth0")),
             ("./pcap:x", memif("./pcap:x")),
-            ("", memif("")),
         ] {
             assert_eq!(Spec::parse(text).unwrap(), spec, "{text}");
         }
-        for text in ["null:x", "pcap:", "m.sock,speed=3"] {
+        for text in ["null:x", "pcap:", "m.sock,speed=3", "", ",id=3"] {
             assert_eq!(Spec::parse(text).unwrap_err().exit_code(), 2, "{text}");
         }
     }

@@ -1,10 +1,11 @@
 //! The demo.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{PATIENCE, Tool, assert_empty, folder, number, run};
+use crate::harness::{PATIENCE, Tool, assert_empty, folder, number, program, run};
 
 #[test]
 fn the_demo_verifies_every_packet() {
@@ -26,12 +27,19 @@ fn the_demo_verifies_every_packet() {
 fn the_default_command_is_the_demo_with_a_table_and_ctrl_c_ends_it() {
     let folder = folder();
     let demo = Tool::start(folder.path(), "");
+    let picture = demo.next_line();
+    let forwarder = children(demo.child.id());
+    let pid = forwarder.first().map_or(0, |pid| *pid);
+    assert_eq!(picture, format!("gen ─▶ a.sock ─▶ forward (pid {pid}) ─▶ b.sock ─▶ sink"));
+    assert_eq!(demo.next_line(), "");
     let header = demo.next_line();
-    assert!(["Mpps", "Gb/s", "drops", "p50 us"].iter().all(|name| header.contains(name)), "{header}");
+    assert!(["packets/s", "bits/s", "drops", "p50 us"].iter().all(|name| header.contains(name)), "{header}");
     assert_eq!(demo.next_line().len(), header.len());
     demo.signal("INT");
     let ended = demo.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    let next = ended.lines.iter().position(|line| line.starts_with("next: ")).unwrap();
+    assert!(ended.lines[next..].join(" ").contains("gen @demo"), "{ended:?}");
     for name in ["packets", "lost", "dropped", "rate", "latency", "processor", "cores", "memory", "rings"] {
         assert!(ended.lines.iter().any(|line| line.starts_with(name)), "{name}: {ended:?}");
     }
@@ -74,4 +82,31 @@ fn a_killed_demo_leaves_nothing_behind() {
         thread::sleep(Duration::from_millis(5));
     }
     assert_empty(folder.path());
+}
+
+#[test]
+fn the_demo_takes_its_options_without_a_command() {
+    let folder = folder();
+    let summary = run(folder.path(), "--seconds 0.2 --verify --json").success();
+    assert!(number(&summary, "/verified") > 0, "{summary}");
+}
+
+#[test]
+fn a_demo_without_descriptors_says_so() {
+    let folder = folder();
+    for limit in [12, 18, 22] {
+        let script = format!("ulimit -n {limit} && exec '{}' --seconds 1000 --wait 1", program());
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .env("TMPDIR", folder.path())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last = stderr.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {stderr}");
+        assert!(last.starts_with("memif: ") && last.contains("open files"), "{limit}: {stderr}");
+        assert_empty(folder.path());
+    }
 }

@@ -30,7 +30,10 @@ pub(crate) struct Tool {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
+    /// Standard output without events of links.
     pub(crate) lines: Vec<String>,
+    /// Events of links, as JSON.
+    pub(crate) events: Vec<String>,
     pub(crate) stderr: String,
 }
 
@@ -86,8 +89,14 @@ impl Tool {
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
+    /// The next line that is not about a link's events.
     pub(crate) fn next_line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).expect("no line of output")
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).expect("no line of output");
+            if !line.contains("\"event\":") {
+                return line;
+            }
+        }
     }
 
     /// The next line of standard error.
@@ -105,7 +114,8 @@ impl Tool {
             thread::sleep(Duration::from_millis(5));
         };
         let stderr = self.notes.iter().map(|line| line + "\n").collect();
-        Ended { code, lines: self.lines.iter().collect(), stderr }
+        let (events, lines) = self.lines.iter().partition(|line| line.contains("\"event\":"));
+        Ended { code, lines, events, stderr }
     }
 }
 

@@ -193,3 +193,87 @@ fn seconds_end_a_run() {
     sink.wait().success();
     assert_empty(folder.path());
 }
+
+#[test]
+fn json_output_has_the_events_of_links() {
+    let folder = folder();
+    let sink = Tool::start(folder.path(), "sink m.sock,role=master --json");
+    wait_for(folder.path(), "m.sock");
+    let generator = run(folder.path(), "gen m.sock,id=0 --count 100 --json");
+    assert_eq!(generator.events.len(), 1, "{generator:?}");
+    let refused = run(folder.path(), "gen m.sock,id=1 --wait 2 --json");
+    assert!(refused.code == Some(1) && refused.events[0].contains("\"event\":\"no-link\""), "{refused:?}");
+    sink.signal("INT");
+    let sink = sink.wait();
+    let event = |at: usize| -> Value { serde_json::from_str(&sink.events[at]).unwrap() };
+    assert_eq!((&event(0)["event"], &event(0)["port"]), (&"link-up".into(), &"m.sock".into()));
+    assert_eq!(event(1)["event"], "link-down");
+    assert!(
+        event(0)["time"].as_f64() <= event(1)["time"].as_f64() && event(1)["reason"].is_string(),
+        "{sink:?}"
+    );
+    sink.success();
+}
+
+#[test]
+fn json_output_has_the_counters_of_each_queue() {
+    let folder = folder();
+    let sink = Tool::start(folder.path(), "sink m.sock,role=master,queues=2 --count 4000 --json");
+    wait_for(folder.path(), "m.sock");
+    let generator = run(folder.path(), "gen m.sock,queues=2 --count 4000 --json").success();
+    let sink = sink.wait().success();
+    for (record, direction) in [(sink, "rx"), (generator, "tx")] {
+        let queues = record["queues"].as_array().unwrap();
+        let ours: Vec<_> = queues.iter().filter(|queue| queue["direction"] == direction).collect();
+        assert_eq!(ours.iter().map(|queue| number(queue, "/packets")).sum::<u64>(), 4000, "{record}");
+        assert_eq!((queues.len(), ours.len(), &ours[1]["queue"]), (4, 2, &1.into()), "{record}");
+    }
+}
+
+#[test]
+fn round_trips_to_an_echo_are_measured_and_nothing_is_lost() {
+    let folder = folder();
+    for keys in ["", ",queues=2", ",mode=ip"] {
+        let echo = Tool::start(folder.path(), &format!("echo m.sock,role=master{keys} --json"));
+        wait_for(folder.path(), "m.sock");
+        let line = format!("gen m.sock{keys} --rtt --count 5000 --rate 200k --verify --json");
+        let summary = run(folder.path(), &line).success();
+        for count in ["/sent", "/packets", "/verified"] {
+            assert_eq!(number(&summary, count), 5000, "{count}: {summary}");
+        }
+        assert_eq!((number(&summary, "/lost"), number(&summary, "/other")), (0, 0), "{summary}");
+        assert!(summary["latency"] == "round-trip" && number(&summary, "/latency_ns/p50") > 0, "{summary}");
+        echo.signal("INT");
+        echo.wait().success();
+    }
+    assert_empty(folder.path());
+}
+
+#[test]
+fn round_trips_without_an_echo_fail_and_what_comes_back_unasked_is_counted() {
+    let folder = folder();
+    let sink = Tool::start(folder.path(), "sink m.sock,role=master");
+    wait_for(folder.path(), "m.sock");
+    let ended = run(folder.path(), "gen m.sock --rtt --count 10 --json");
+    assert_eq!((ended.code, number(&ended.summary(), "/lost")), (Some(1), 10), "{ended:?}");
+    assert!(ended.stderr.lines().last().unwrap().contains("no packet came back"), "{ended:?}");
+    sink.signal("INT");
+    sink.wait();
+    let _echo = Tool::start(folder.path(), "echo e.sock,role=master");
+    wait_for(folder.path(), "e.sock");
+    // more than the rings hold: some must have come back
+    let ended = run(folder.path(), "gen e.sock,ring=16 --count 5000 --json").success();
+    assert!(number(&ended, "/other") > 0, "{ended}");
+}
+
+#[test]
+fn tagged_packets_of_many_flows_verify() {
+    let folder = folder();
+    let sink = Tool::start(folder.path(), "sink m.sock,role=master,queues=2 --count 6000 --verify --json");
+    wait_for(folder.path(), "m.sock");
+    let options = "--vlan 7 --flows 20000 --src 10.0.0.1 --dst 10.1.0.1 --size 68-1500 --verify";
+    run(folder.path(), &format!("gen m.sock,queues=2 --count 6000 {options}"));
+    let sink = sink.wait().success();
+    assert_eq!((number(&sink, "/verified"), number(&sink, "/corrupt")), (6000, 0), "{sink}");
+    assert_eq!((number(&sink, "/lost"), number(&sink, "/reordered")), (0, 0), "{sink}");
+}

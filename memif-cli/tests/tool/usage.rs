@@ -1,8 +1,9 @@
 //! The command line, errors and secrets.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
-use crate::harness::{Tool, assert_empty, folder, number, run, wait_for};
+use crate::harness::{Tool, assert_empty, folder, number, program, run, wait_for};
 
 #[test]
 fn usage_errors_are_one_line_and_exit_with_2() {
@@ -24,7 +25,28 @@ fn usage_errors_are_one_line_and_exit_with_2() {
         ("forward m.sock", "PORT"),
         ("forward --zero-copy @memif-test-a @memif-test-b,role=master", "@memif-test-b is a master"),
         ("forward --zero-copy @memif-test-a,buffer=128 @memif-test-b", "128 and 2048"),
-        ("demo --cores 0-2", "two"),
+        ("demo --core 0-2", "two"),
+        ("forward m.sock m.sock", "two different"),
+        ("forward m.sock,role=master m.sock,queues=2", "two different"),
+        ("forward pcap:x pcap:x", "two different"),
+        ("gen ,id=3", "no path"),
+        ("gen m.sock --vlan 7 --size 64", "68"),
+        ("gen m.sock,mode=ip --vlan 7", "mode=ethernet"),
+        ("gen null: --rtt", "null"),
+        ("respond m.sock", "--ip"),
+        ("respond m.sock --ip 10.0.0.2", "10.0.0.2/24"),
+        ("respond m.sock --ip 10.0.0.2/24,224.0.0.1/24", "host"),
+        ("respond m.sock --ip 10.0.0.2/24 --mac ff:ff:ff:ff:ff:ff", "unicast"),
+        ("respond m.sock,mode=ip --ip 10.0.0.2/24 --mac 02:00:00:00:00:01", "mode=ip"),
+        ("respond m.sock,mode=punt-inject --ip 10.0.0.2/24", "mode=ip"),
+        ("ping null: --ip 10.0.0.1/24 10.0.0.2", "null"),
+        ("ping m.sock --ip 10.0.0.1/24", "TARGET"),
+        ("ping m.sock --ip 10.0.0.1/24 host.example", "IP address"),
+        ("ping m.sock --ip 10.0.0.1/24 10.0.1.2", "shorter prefix"),
+        ("ping m.sock --ip 10.0.0.1/24 10.0.0.1", "another host"),
+        ("ping m.sock --ip 10.0.0.1/24 2001:db8::2", "IPv6"),
+        ("ping m.sock --ip 10.0.0.1/24 10.0.0.2 -c 0", "0"),
+        ("ping m.sock --ip 10.0.0.1/24 10.0.0.2 --interval 0", "above 0"),
     ] {
         let ended = run(folder.path(), line);
         assert_eq!(ended.code, Some(2), "{line}: {ended:?}");
@@ -33,6 +55,14 @@ fn usage_errors_are_one_line_and_exit_with_2() {
         assert!(ended.lines.is_empty(), "{line}: {ended:?}");
     }
     assert_empty(folder.path());
+}
+
+#[test]
+fn an_empty_port_is_refused() {
+    let folder = folder();
+    let output = Command::new(program()).args(["gen", ""]).current_dir(folder.path()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && stderr.contains("no path"), "{stderr}");
 }
 
 #[test]
@@ -46,6 +76,60 @@ fn help_and_version_succeed() {
 }
 
 #[test]
+fn the_help_of_each_command_with_a_port_has_its_keys() {
+    let folder = folder();
+    for command in ["gen", "sink", "echo", "forward", "respond", "ping"] {
+        let ended = run(folder.path(), &format!("{command} --help"));
+        let help = ended.lines.join("\n");
+        for key in ["role=", "secret-file=", "netns=", "rx="] {
+            assert!(help.contains(key), "{command}: {key}: {help}");
+        }
+    }
+    let help = run(folder.path(), "--help").lines.join("\n");
+    assert!(
+        help.contains("RUST_LOG") && help.contains("MEMIF_SECRET") && help.contains("--seconds"),
+        "{help}"
+    );
+}
+
+#[test]
+fn manual_pages_and_completions_are_made_of_the_command_line() {
+    let folder = folder();
+    let page = run(folder.path(), "man").lines.join("\n");
+    assert!(page.contains(".TH memif 1") && page.contains("respond"), "{page}");
+    assert_eq!(run(folder.path(), "man pages/man1").code, Some(0));
+    for name in ["memif", "memif-gen", "memif-ping", "memif-dump"] {
+        let page = fs::read_to_string(folder.path().join(format!("pages/man1/{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")), "{name}: {page}");
+    }
+    let ended = run(folder.path(), "man /dev/null/pages");
+    assert!(ended.code == Some(1) && ended.stderr.contains("/dev/null/pages"), "{ended:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(folder.path(), &format!("completions {shell}"));
+        assert!(script.code == Some(0) && script.lines.join("\n").contains("respond"), "{shell}: {script:?}");
+    }
+}
+
+#[test]
+fn output_that_nobody_reads_ends_a_command_quietly() {
+    let folder = folder();
+    for line in ["gen @memif-closed --help", "--seconds 5", "--seconds 5 --json", "completions bash"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(program())
+            .args(line.split_whitespace())
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(0) && !stderr.contains("cannot"), "{line}: {stderr}");
+    }
+    assert_empty(folder.path());
+}
+
+#[test]
 fn other_errors_exit_with_1_and_name_the_cause() {
     let folder = folder();
     fs::write(folder.path().join("file"), "no socket").unwrap();
@@ -53,7 +137,9 @@ fn other_errors_exit_with_1_and_name_the_cause() {
         ("sink m.sock,role=master --wait 0.05", "no slave"),
         ("sink nobody.sock --wait 0.05", "nobody.sock"),
         ("sink missing/m.sock,role=master", "missing/m.sock"),
-        ("sink file,role=master", "file"),
+        ("sink file,role=master", "file is in the way: it is no socket"),
+        ("sink file --wait 0.05", "it is no socket"),
+        (r"sink miss\,ing/m\=1.sock,role=master", "miss,ing/m=1.sock"),
     ] {
         let ended = run(folder.path(), line);
         assert_eq!(ended.code, Some(1), "{line}: {ended:?}");

@@ -1,13 +1,16 @@
 //! Finds the best setting of a floor on this machine: a bound that is beaten bounds nothing.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::direction::Direction;
-use crate::distance::{Usual, between_looks};
+use crate::distance::Usual;
 use crate::error::Error;
 use crate::floor::{Knobs, Shape, packets};
 use crate::floor_copy::Kernel;
 use crate::pair::{Cores, Timing};
+use crate::ping_pong::ping_pong;
+use crate::sample::Measured;
 
 /// Packets in a burst, and descriptors in the ring, of every floor.
 pub(crate) const BATCH: usize = 64;
@@ -18,7 +21,7 @@ const POINT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_mi
 /// Samples of each setting; the best one counts, as others have been disturbed.
 const SAMPLES: usize = 2;
 /// Most tries for them: those with the cores at another distance say nothing.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 3;
 /// A setting must be so much better to replace another: less is noise.
 const BETTER: f64 = 1.02;
 
@@ -73,12 +76,16 @@ pub(crate) fn search(
     let time = (timing.time / 20).clamp(POINT.0, POINT.1);
     let point = Timing { warm_up: time / 5, time };
     let shape = Shape { size, batch: BATCH, slots: SLOTS, direction };
+    // the look after a sample is the one before the next
+    let last = Cell::new(ping_pong(cores)?);
     let knobs = best(&choices(layout.strides(size)), |knobs| {
         let (mut best, mut samples) = (0.0_f64, 0);
         for _ in 0..ATTEMPTS {
-            let point = between_looks(cores, || packets(shape, knobs, cores, point))?;
-            if usual.is_of(&point) {
-                best = point.values.first().copied().unwrap_or_default().max(best);
+            let sample = packets(shape, knobs, cores, point)?;
+            let after = ping_pong(cores)?;
+            let sample = Measured { line_ns: Some((last.replace(after), after)), ..sample };
+            if usual.is_of(&sample) {
+                best = sample.values.first().copied().unwrap_or_default().max(best);
                 samples += 1;
             }
             if samples == SAMPLES {
@@ -153,7 +160,6 @@ impl Choices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     #[test]
     fn strides_are_at_least_the_packet_size() {

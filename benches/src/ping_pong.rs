@@ -16,7 +16,7 @@ use crate::sample::median;
 const ROUND_TRIPS: u64 = 100;
 /// Number of parts, and nanoseconds after which no more are needed: on shared cores a part takes very long.
 const PARTS: usize = 200;
-const LONGEST_NS: u64 = 50_000_000;
+const LONGEST_NS: u64 = 20_000_000;
 /// Marks the end of the round trips.
 const END: u64 = u64::MAX;
 

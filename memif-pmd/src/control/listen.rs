@@ -21,8 +21,10 @@ use crate::reaper::{self, Reaped};
 const ACCEPT_BATCH: usize = 32;
 /// Connections the kernel keeps for us.
 const BACKLOG: u16 = 128;
-/// How often a thread yields to one that is in the middle of `accept`, which does not wait.
-const YIELDS: usize = 10_000;
+/// How long is waited for a thread that holds a listener: `accept` does not wait, but the thread may not be running.
+const LET_GO: Duration = Duration::from_secs(1);
+/// How long a thread sleeps until it looks again.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// How long is waited at a time for another thread that binds the same socket.
 const BINDING: Duration = Duration::from_millis(100);
 
@@ -265,16 +267,44 @@ impl Plane {
     }
 }
 
-/// Waits until no other thread accepts from the listener, so that its address is free when this one has closed it. One
-/// that is being watched or unwatched is in the hands of user code, and is closed by the reaper.
+/// Waits until no other thread accepts from the listener, so that its address is free when this one has closed it. A thread
+/// that watches or unwatches it may be in user code for longer than [`LET_GO`]: then the reaper closes the listener.
 fn sole_owner(mut listener: Arc<Listener>, strangers: Owner) -> Option<Listener> {
-    for _ in 0..YIELDS {
+    let end = Instant::now() + LET_GO;
+    loop {
         match Arc::try_unwrap(listener) {
             Ok(listener) => return Some(listener),
             Err(shared) => listener = shared,
         }
-        std::thread::yield_now();
+        if Instant::now() >= end {
+            drop(Reaped::descriptor(strangers, listener));
+            return None;
+        }
+        std::thread::sleep(LOOK_AGAIN);
     }
-    drop(Reaped::descriptor(strangers, listener));
-    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process;
+    use std::thread;
+
+    use super::*;
+    use crate::background::new_number;
+
+    #[test]
+    fn a_thread_that_is_slow_to_accept_is_waited_for() {
+        let address = SocketAddress::new(format!("@memif-test-slow-{}", process::id())).unwrap();
+        let bind = || Listener::bind(&address, BACKLOG).map(Arc::new);
+        let listener = bind().unwrap();
+        let held = Arc::clone(&listener);
+        let slow = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        let listener = sole_owner(listener, Owner::Strangers(new_number()));
+        assert!(listener.is_some_and(|listener| listener.close().is_empty()));
+        bind().unwrap();
+        slow.join().unwrap();
+    }
 }

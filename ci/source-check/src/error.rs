@@ -17,8 +17,8 @@ pub(crate) enum Error {
     Toml { path: PathBuf, source: toml_edit::TomlError },
     #[error("{}: module `{name}` has no file; looked at {}", path.display(), looked_at.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(" and "))]
     NoFile { path: PathBuf, name: String, looked_at: Vec<PathBuf> },
-    #[error("{} has no src/lib.rs", path.display())]
-    NoLibrary { path: PathBuf },
+    #[error("{} has neither src/lib.rs nor src/main.rs", path.display())]
+    NoRoot { path: PathBuf },
 }
 
 /// Reads a file as text.

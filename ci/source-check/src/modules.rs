@@ -58,7 +58,7 @@ pub(crate) struct Module {
     pub(crate) references: Vec<Reference>,
 }
 
-/// A crate's library, without what is compiled for its tests alone.
+/// A crate's library, or its program where it has no library, without what is compiled for its tests alone.
 #[derive(Debug, Default)]
 pub(crate) struct Crate {
     pub(crate) modules: Vec<Module>,
@@ -80,12 +80,12 @@ impl Crate {
     /// The root module.
     pub(crate) const ROOT: ModuleId = 0;
 
-    /// Reads `src/lib.rs` and every module below it.
+    /// Reads `src/lib.rs`, or `src/main.rs` where there is no library, and every module below it.
     pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
-        let root = dir.join("src/lib.rs");
-        if !root.is_file() {
-            return Err(Error::NoLibrary { path: dir.into() });
-        }
+        let roots = ["src/lib.rs", "src/main.rs"].map(|root| dir.join(root));
+        let Some(root) = roots.into_iter().find(|root| root.is_file()) else {
+            return Err(Error::NoRoot { path: dir.into() });
+        };
         let mut this = Self::default();
         let folder = dir.join("src");
         this.read_file(root, None, &Folder { children: folder.clone(), paths: folder })?;

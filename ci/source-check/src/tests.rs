@@ -40,6 +40,17 @@ fn two_files_that_import_each_other_are_a_circle() {
 }
 
 #[test]
+fn a_crate_without_a_library_is_read_from_its_program() {
+    let a = ("src/a.rs", "use crate::b::B; pub struct A(B);");
+    let b = ("src/b.rs", "use crate::a::A; pub struct B(A);");
+    assert_eq!(found(&[("src/main.rs", "mod a; mod b;"), a, b]), [["a.rs", "b.rs"]]);
+    // a program beside a library uses it like any other crate
+    assert_eq!(found(&[("src/lib.rs", "mod a;"), ("src/main.rs", "mod a; mod b;"), a, b]), NONE);
+    let neither = imports::Graph::of_crate(tree(&[a, b]).path()).unwrap_err().to_string();
+    assert!(neither.ends_with("has neither src/lib.rs nor src/main.rs"), "{neither}");
+}
+
+#[test]
 fn one_direction_is_no_circle() {
     let circles = found(&[
         ("src/lib.rs", "mod a; mod b; pub use a::A; pub use b::*;"),

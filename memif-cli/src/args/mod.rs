@@ -3,11 +3,13 @@
 //! | file | what |
 //! | --- | --- |
 //! | `port`, `run` | what several commands have |
-//! | `traffic`, `demo` | the commands' own options |
+//! | `traffic`, `demo`, `host`, `observe` | the options of each command: `gen` to `forward`; `demo`; `respond` and `ping`; `show`, `dump` and `exporter` |
 //! | `values` | numbers and durations |
 //! | `problem` | clap's errors as one line, without secrets |
 
 mod demo;
+mod host;
+mod observe;
 mod port;
 mod problem;
 mod run;
@@ -19,17 +21,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::host::args::{PingArgs, RespondArgs};
-use crate::observe::args::{DumpArgs, ExporterArgs, ShowArgs};
-
-pub(crate) use demo::DemoArgs;
 use port::PORTS;
 
-pub(crate) use port::PortText;
+pub(crate) use demo::DemoArgs;
+pub(crate) use host::{PingArgs, RespondArgs};
+pub(crate) use observe::{DumpArgs, ExporterArgs, ShowArgs, Words};
 pub(crate) use problem::one_line;
-pub(crate) use run::{RunArgs, SpanArgs};
+pub(crate) use run::RunArgs;
 pub(crate) use traffic::{EchoArgs, ForwardArgs, GenArgs, SinkArgs};
-pub(crate) use values::{amount, seconds};
+pub(crate) use values::amount;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,9 +9,9 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::icmp;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress};
 
-use super::args::PingArgs;
 use super::replies::{Replies, Reply};
 use super::stack::Stack;
+use crate::args::PingArgs;
 use crate::error::ToolError;
 use crate::output::{json, print};
 use crate::ports::Port;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use memif_os::clock::monotonic_ns;
 use memif_pmd::Workers;
 
-use super::args::RespondArgs;
 use super::stack::Stack;
+use crate::args::RespondArgs;
 use crate::cores::place;
 use crate::counters::{Counts, Published};
 use crate::error::ToolError;

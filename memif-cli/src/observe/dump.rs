@@ -14,10 +14,10 @@ use memif_observe::link::FileId;
 use memif_observe::{Link, Observer, Scope};
 use memif_pmd::{Stop, ctrl_c};
 
-use super::args::{DumpArgs, Words};
 use super::lines::Lines;
 use super::pcapng::Pcapng;
 use super::show::no_links;
+use crate::args::{DumpArgs, Words};
 use crate::error::ToolError;
 use crate::status::note;
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memif_observe::Scope;
 use memif_pmd::ctrl_c;
 
-use super::args::ExporterArgs;
 use super::metrics::openmetrics;
 use super::sampler::Sampler;
 use super::show::SECOND;
+use crate::args::ExporterArgs;
 use crate::error::ToolError;
 use crate::serve::Server;
 

@@ -2,14 +2,12 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `args` | their command lines |
 //! | `sampler` | indices of all links, often enough to count what passes; `rows`: what is shown of them |
 //! | `show`, `table`, `metrics` | the list as text, JSON or OpenMetrics |
 //! | `exporter` | the list as OpenMetrics, over HTTP |
 //! | `watch`, `screen` | the list on a terminal, live |
 //! | `dump`, `lines`, `pcapng` | packets, as text or as a capture |
 
-pub(crate) mod args;
 pub(crate) mod dump;
 pub(crate) mod exporter;
 mod lines;

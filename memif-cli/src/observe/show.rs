@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use memif_pmd::{Stop, ctrl_c};
 
-use super::args::ShowArgs;
 use super::metrics::openmetrics;
 use super::rows::Rows;
 use super::sampler::Sampler;
 use super::table;
 use super::watch::watch;
+use crate::args::ShowArgs;
 use crate::error::ToolError;
 
 /// Between two reports.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Drops, LatencyKind, Machine, Measures, QueueTotals, Totals};
+use super::measures::{Drops, LatencyKind, Machine, Measures};
+use super::totals::{QueueTotals, Totals};
 use crate::latency::Quantiles;
 use crate::output::unix_seconds;
 

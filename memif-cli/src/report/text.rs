@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::measures::{Drops, LatencyKind, Measures};
 use super::record::Record;
-use super::{Drops, LatencyKind, Measures};
 
 /// A row of the table, with the header before the first one.
 pub(super) fn row(record: &Record<'_>, lines: u64, measures: Measures) -> String {

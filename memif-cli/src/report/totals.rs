@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Drops;
+use super::measures::Drops;
 use crate::counters::Counts;
 
 /// Totals of a run since its start.

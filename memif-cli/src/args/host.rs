@@ -7,9 +7,11 @@ use clap::Args;
 use memif_pmd::Mode;
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
-use super::address::{Identity, parse_address, parse_mac};
-use crate::args::{PortText, RunArgs, SpanArgs, seconds};
+use super::port::PortText;
+use super::run::{RunArgs, SpanArgs};
+use super::values::seconds;
 use crate::error::ToolError;
+use crate::host::address::{Identity, parse_address, parse_mac};
 use crate::packet::Framing;
 use crate::ports::Port;
 

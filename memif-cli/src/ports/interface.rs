@@ -1,10 +1,61 @@
-//! What ports on network interfaces say when they fail.
+//! What the ports on network interfaces (`tap`, `packet`, `xdp`) have in common.
 
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use memif_os::packet_socket::InterfaceWatch;
 use rustix::io::Errno;
 
+use super::counting::{Losses, Tally};
+use super::fate::Fate;
 use crate::error::ToolError;
+
+/// Longest time in which the kernel may send the last packets.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// What each queue of such a port has: its counters, and whether the interface has failed.
+pub(super) struct End {
+    port: String,
+    pub(super) tally: Tally,
+    fate: Fate,
+    failed: bool,
+}
+
+impl End {
+    /// The end of a queue of `port`, whose drops are added to `losses` and whose failure ends the port.
+    pub(super) fn new(port: &str, losses: &Losses, fate: &Fate) -> Self {
+        Self { port: port.to_owned(), tally: Tally::new(losses), fate: fate.clone(), failed: false }
+    }
+
+    /// Whether the interface has failed. No packet passes from then on.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Takes an error of the interface: ends the port, unless packets may pass again later.
+    #[cold]
+    pub(super) fn fail(&mut self, error: &io::Error) {
+        if let Some(error) = ending(&self.port, error) {
+            self.failed = true;
+            self.fate.fail(error);
+        }
+    }
+}
+
+/// Waits until `is_done`, for 200 ms at most: a worker ends with packets that the kernel has yet to send.
+pub(super) fn settle(mut is_done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_done() && began.elapsed() < SETTLE {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Returns the first error of the queues of `port`, once, or that its interface has vanished.
+pub(super) fn check(port: &str, fate: &Fate, watch: &InterfaceWatch) -> Result<(), ToolError> {
+    fate.check()?;
+    if watch.is_there() { Ok(()) } else { Err(vanished(port)) }
+}
 
 /// Why an interface cannot be opened, and what to do.
 pub(super) fn open_problem(error: &io::Error) -> String {
@@ -34,13 +85,13 @@ pub(super) fn open_problem(error: &io::Error) -> String {
 }
 
 /// The error of an interface that is no longer there.
-pub(super) fn vanished(port: &str) -> ToolError {
+fn vanished(port: &str) -> ToolError {
     let problem = "the interface has vanished: it was deleted, or its namespace has ended".to_owned();
     ToolError::Port { port: port.to_owned(), problem }
 }
 
-/// The error of an interface that packets can no longer be sent by; `None` where it may take them later.
-pub(super) fn ending(port: &str, error: &io::Error) -> Option<ToolError> {
+/// The error that ends a port whose interface failed with `error`; `None` if packets may pass again later.
+fn ending(port: &str, error: &io::Error) -> Option<ToolError> {
     match Errno::from_io_error(error) {
         // it may come up again; what is in the ring waits
         Some(Errno::NETDOWN) => None,

@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use memif_os::packet_socket::{InterfaceWatch, PacketReceiver, PacketSender, Queued, ReceivedPacket};
 use memif_pmd::{Burst, Queues, Receive, RxMode, Transmit};
@@ -13,7 +11,7 @@ use rustix::io::Errno;
 
 use super::counting::{Losses, Tally};
 use super::fate::Fate;
-use super::interface::{ending, open_problem, vanished};
+use super::interface::{End, check, open_problem, settle};
 use super::keys::Keys;
 use super::offload::{Put, VNET_HEADER, Work};
 use super::{Inlet, Moved, Outlet, Port, no_queue};
@@ -23,8 +21,6 @@ use crate::report::Drops;
 
 /// Bytes of both addresses, behind which a tag belongs.
 const ADDRESSES: usize = 12;
-/// How long the kernel may take to send the last packets.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// An interface as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +105,7 @@ impl Port for PacketPort {
     fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
         let sender = self.sender.take().filter(|_| queue == 0);
         let socket = sender.ok_or_else(|| no_queue(&self.name, queue))?;
-        let (tally, fate) = (Tally::new(&self.losses), self.fate.clone());
-        Ok(Box::new(PacketOutlet { name: self.name.clone(), socket, tally, fate, failed: false }))
+        Ok(Box::new(PacketOutlet { socket, end: End::new(&self.name, &self.losses, &self.fate) }))
     }
 
     fn is_of_kernel(&self) -> bool {
@@ -128,8 +123,7 @@ impl Port for PacketPort {
     }
 
     fn check(&self) -> Result<(), ToolError> {
-        self.fate.check()?;
-        if self.watch.is_there() { Ok(()) } else { Err(vanished(&self.name)) }
+        check(&self.name, &self.fate, &self.watch)
     }
 }
 
@@ -239,12 +233,8 @@ impl Inlet for PacketInlet {
 
 /// Packets to the interface.
 struct PacketOutlet {
-    name: String,
     socket: PacketSender,
-    tally: Tally,
-    fate: Fate,
-    /// The interface is gone.
-    failed: bool,
+    end: End,
 }
 
 impl PacketOutlet {
@@ -252,20 +242,19 @@ impl PacketOutlet {
     fn fail(&mut self, error: &io::Error) {
         // a packet that the interface does not take was dropped by the kernel
         if let Some(Errno::MSGSIZE | Errno::INVAL) = Errno::from_io_error(error) {
-            self.tally.drop("too_long", 1);
-        } else if let Some(error) = ending(&self.name, error) {
-            self.failed = true;
-            self.fate.fail(error);
+            self.end.tally.drop("too_long", 1);
+        } else {
+            self.end.fail(error);
         }
     }
 }
 
 impl Transmit for PacketOutlet {
     fn send(&mut self, burst: &mut Burst) -> usize {
-        if self.failed || burst.len() + burst.waiting() == 0 {
+        if self.end.has_failed() || burst.len() + burst.waiting() == 0 {
             return 0;
         }
-        let Self { socket, tally, .. } = self;
+        let Self { socket, end: End { tally, .. } } = self;
         let sent = burst.offer(|packets| {
             let mut taken = 0;
             for packet in packets {
@@ -287,30 +276,24 @@ impl Transmit for PacketOutlet {
 
 impl Queues for PacketOutlet {
     fn activity(&self) -> u64 {
-        self.tally.activity()
+        self.end.tally.activity()
     }
 }
 
 impl Outlet for PacketOutlet {
     fn moved(&self) -> Moved {
-        self.tally.moved()
+        self.end.tally.moved()
     }
 
     fn is_up(&mut self) -> bool {
-        !self.failed
+        !self.end.has_failed()
     }
 }
 
 impl Drop for PacketOutlet {
-    /// Has the kernel send what is in the ring.
+    /// Waits until the kernel has sent the packets in the ring.
     fn drop(&mut self) {
-        let began = Instant::now();
-        while !self.failed && !self.socket.is_sent() && began.elapsed() < SETTLE {
-            if self.socket.flush().is_err() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        settle(|| self.end.has_failed() || self.socket.is_sent() || self.socket.flush().is_err());
     }
 }
 

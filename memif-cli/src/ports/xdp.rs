@@ -3,8 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use memif_os::packet_socket::InterfaceWatch;
 use memif_os::xdp::{XdpMode, XdpProgram, XdpSocket};
@@ -12,16 +10,13 @@ use memif_pmd::{Burst, PushError, Queues, Receive, RxMode, Transmit};
 
 use super::counting::{Losses, Tally};
 use super::fate::Fate;
-use super::interface::{ending, open_problem, vanished};
+use super::interface::{End, check, open_problem, settle};
 use super::keys::Keys;
 use super::offload::complete_checksum;
 use super::{Inlet, Moved, Outlet, Port, no_queue};
 use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::report::Drops;
-
-/// How long the kernel may take to send the last packets.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// A queue of an interface as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,14 +111,8 @@ impl Port for XdpPort {
         if queue != 0 {
             return Err(no_queue(&self.name, queue));
         }
-        let (socket, tally) = (Arc::clone(&self.socket), Tally::new(&self.losses));
-        Ok(Box::new(XdpOutlet {
-            name: self.name.clone(),
-            socket,
-            tally,
-            fate: self.fate.clone(),
-            failed: false,
-        }))
+        let end = End::new(&self.name, &self.losses, &self.fate);
+        Ok(Box::new(XdpOutlet { socket: Arc::clone(&self.socket), end }))
     }
 
     fn is_of_kernel(&self) -> bool {
@@ -144,8 +133,7 @@ impl Port for XdpPort {
     }
 
     fn check(&self) -> Result<(), ToolError> {
-        self.fate.check()?;
-        if self.watch.is_there() { Ok(()) } else { Err(vanished(&self.name)) }
+        check(&self.name, &self.fate, &self.watch)
     }
 }
 
@@ -202,31 +190,17 @@ impl Inlet for XdpInlet {
 
 /// Packets to the queue.
 struct XdpOutlet {
-    name: String,
     socket: Shared,
-    tally: Tally,
-    fate: Fate,
-    /// The interface is gone.
-    failed: bool,
-}
-
-impl XdpOutlet {
-    #[cold]
-    fn fail(&mut self, error: &io::Error) {
-        if let Some(error) = ending(&self.name, error) {
-            self.failed = true;
-            self.fate.fail(error);
-        }
-    }
+    end: End,
 }
 
 impl Transmit for XdpOutlet {
     fn send(&mut self, burst: &mut Burst) -> usize {
-        if self.failed {
+        if self.end.has_failed() {
             return 0;
         }
         let mut socket = lock(&self.socket);
-        let tally = &mut self.tally;
+        let tally = &mut self.end.tally;
         let mut result = Ok(());
         let sent = burst.offer(|packets| {
             let lengths = packets.clone().map(<[u8]>::len);
@@ -240,7 +214,7 @@ impl Transmit for XdpOutlet {
         });
         drop(socket);
         if let Err(error) = result {
-            self.fail(&error);
+            self.end.fail(&error);
         }
         sent
     }
@@ -248,27 +222,24 @@ impl Transmit for XdpOutlet {
 
 impl Queues for XdpOutlet {
     fn activity(&self) -> u64 {
-        self.tally.activity()
+        self.end.tally.activity()
     }
 }
 
 impl Outlet for XdpOutlet {
     fn moved(&self) -> Moved {
-        self.tally.moved()
+        self.end.tally.moved()
     }
 
     fn is_up(&mut self) -> bool {
-        !self.failed
+        !self.end.has_failed()
     }
 }
 
 impl Drop for XdpOutlet {
-    /// Has the kernel send what is in the ring.
+    /// Waits until the kernel has sent the packets in the ring.
     fn drop(&mut self) {
-        let began = Instant::now();
-        while !self.failed && !lock(&self.socket).is_sent() && began.elapsed() < SETTLE {
-            thread::sleep(Duration::from_millis(1));
-        }
+        settle(|| self.end.has_failed() || lock(&self.socket).is_sent());
     }
 }
 

@@ -11,9 +11,9 @@ use memif_pmd::{Burst, Queues, Receive, RxMode, Transmit};
 use rustix::io::Errno;
 use tun_rs::SyncDevice;
 
-use super::counting::{Losses, Tally};
+use super::counting::Losses;
 use super::fate::Fate;
-use super::interface::ending;
+use super::interface::End;
 use super::offload::{Put, VNET_HEADER, Work};
 use super::{Inlet, Moved, Outlet, Port, no_queue};
 use crate::error::ToolError;
@@ -52,15 +52,10 @@ impl TapPort {
         })
     }
 
-    fn end(&self, queue: u16) -> Result<End, ToolError> {
+    /// The device of this queue, and one of its two ends.
+    fn end(&self, queue: u16) -> Result<(Arc<SyncDevice>, End), ToolError> {
         let device = self.queues.get(usize::from(queue)).ok_or_else(|| no_queue(&self.name, queue))?;
-        Ok(End {
-            name: self.name.clone(),
-            device: Arc::clone(device),
-            tally: Tally::new(&self.losses),
-            fate: self.fate.clone(),
-            failed: false,
-        })
+        Ok((Arc::clone(device), End::new(&self.name, &self.losses, &self.fate)))
     }
 }
 
@@ -82,12 +77,14 @@ impl Port for TapPort {
     }
 
     fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
-        Ok(Box::new(TapInlet { end: self.end(queue)?, work: Work::new() }))
+        let (device, end) = self.end(queue)?;
+        Ok(Box::new(TapInlet { device, end, work: Work::new() }))
     }
 
     fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
+        let (device, end) = self.end(queue)?;
         let buffer = Vec::with_capacity(super::offload::LARGEST);
-        Ok(Box::new(TapOutlet { end: self.end(queue)?, buffer }))
+        Ok(Box::new(TapOutlet { device, end, buffer }))
     }
 
     fn is_of_kernel(&self) -> bool {
@@ -103,28 +100,9 @@ impl Port for TapPort {
     }
 }
 
-/// What both ends of a queue have.
-struct End {
-    name: String,
-    device: Arc<SyncDevice>,
-    tally: Tally,
-    fate: Fate,
-    /// The interface is gone.
-    failed: bool,
-}
-
-impl End {
-    #[cold]
-    fn fail(&mut self, error: &io::Error) {
-        if let Some(error) = ending(&self.name, error) {
-            self.failed = true;
-            self.fate.fail(error);
-        }
-    }
-}
-
 /// Packets from the kernel.
 struct TapInlet {
+    device: Arc<SyncDevice>,
     end: End,
     work: Work,
 }
@@ -133,14 +111,14 @@ impl Receive for TapInlet {
     fn receive(&mut self, burst: &mut Burst) -> usize {
         burst.set_aside();
         let before = burst.len();
-        let Self { end, work } = self;
+        let Self { device, end, work } = self;
         // a bound also for those that are dropped
         for _ in 0..burst.capacity() {
-            if end.failed || burst.room() == 0 {
+            if end.has_failed() || burst.room() == 0 {
                 break;
             }
             if work.is_done() {
-                match work.take(|buffer| end.device.recv(buffer)) {
+                match work.take(|buffer| device.recv(buffer)) {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => {
                         end.tally.drop("bad_offload", 1);
@@ -166,7 +144,7 @@ impl Receive for TapInlet {
 
 impl Queues for TapInlet {
     fn each_fd(&self, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
-        visit(self.end.device.as_fd());
+        visit(self.device.as_fd());
     }
 
     fn activity(&self) -> u64 {
@@ -186,6 +164,7 @@ impl Inlet for TapInlet {
 
 /// Packets to the kernel.
 struct TapOutlet {
+    device: Arc<SyncDevice>,
     end: End,
     /// A header and a packet.
     buffer: Vec<u8>,
@@ -193,8 +172,8 @@ struct TapOutlet {
 
 impl Transmit for TapOutlet {
     fn send(&mut self, burst: &mut Burst) -> usize {
-        let Self { end, buffer } = self;
-        if end.failed {
+        let Self { device, end, buffer } = self;
+        if end.has_failed() {
             return 0;
         }
         let mut failure = None;
@@ -205,7 +184,7 @@ impl Transmit for TapOutlet {
                 // nothing is left to do: its checksums are in it, for the kernel to verify
                 buffer.extend_from_slice(&[0; VNET_HEADER]);
                 buffer.extend_from_slice(packet);
-                match end.device.send(buffer) {
+                match device.send(buffer) {
                     Ok(_) => end.tally.pass(packet.len()),
                     Err(error) => match Errno::from_io_error(&error) {
                         Some(Errno::AGAIN | Errno::INTR) => break,
@@ -241,6 +220,6 @@ impl Outlet for TapOutlet {
     }
 
     fn is_up(&mut self) -> bool {
-        !self.end.failed
+        !self.end.has_failed()
     }
 }

@@ -1,70 +1,13 @@
 /* libmemif 4.0 with a slave that sends what no slave should. */
 #define _GNU_SOURCE
-#include "peer.h"
-
 #include "link.h"
+
+#include "hostile.h"
 #include <fcntl.h>
-#include <sys/resource.h>
 
 #define LOG2_RING 12
 
-#define MIB (1024l * 1024)
-#define PAGE 4096u
 #define DATA (1u << 18) /* packets lie behind the rings, which take 128 KiB and a little */
-
-/* A link between two honest ends, which must go on whatever happens beside it. */
-static struct
-{
-  end_t master, slave;
-  uint32_t number;
-} bystander;
-
-static void
-check_bystander (void)
-{
-  end_t *ends[] = { &bystander.master, &bystander.slave };
-  for (int i = 0; i < 2; i++)
-    {
-      CHECK_EQ (send_packets (ends[i], 0, bystander.number, 8, 1000), 8);
-      CHECK_EQ (receive_packets (ends[1 - i], 0, bystander.number, 8, 1000), 8);
-      bystander.number += 8;
-      poll_end (ends[i], 0);
-      CHECK_EQ (ends[i]->disconnects, 0);
-    }
-}
-
-/* A master with a peer that has a region of `size` bytes, beside an honest link. */
-static void
-open_hostile (end_t *master, peer_t *peer, uint64_t size)
-{
-  char path[64];
-  memset (&bystander, 0, sizeof bystander);
-  open_link (&bystander.master, &bystander.slave, NULL);
-  memset (master, 0, sizeof *master);
-  fresh_path (path, sizeof path);
-  open_end (master, path, 1, NULL);
-  peer_open (peer, path, size, LOG2_RING);
-  WAIT_UNTIL ((peer_turn (peer), master->connects && peer->up), master, master);
-}
-
-static void
-close_hostile (end_t *master, peer_t *peer)
-{
-  check_bystander ();
-  peer_close (peer);
-  WAIT_UNTIL (master->disconnects == 1, master, master);
-  check_bystander ();
-  close_end (master);
-  close_link (&bystander.master, &bystander.slave);
-}
-
-static long
-peak_bytes (void)
-{
-  struct rusage usage;
-  CHECK_EQ (getrusage (RUSAGE_SELF, &usage), 0);
-  return usage.ru_maxrss * 1024;
-}
 
 /* Receives everything that is there, `at_once` buffers a call; returns the bytes of all of it. */
 static uint64_t
@@ -109,7 +52,7 @@ chains_beyond_the_limits_are_dropped (void)
   end_t master;
   peer_t peer;
   uint16_t head = 0;
-  open_hostile (&master, &peer, 16 * MIB);
+  open_hostile (&master, &peer, 16 * MIB, LOG2_RING);
   for (int round = 0; round < 40; round++)
     for (size_t i = 0; i < sizeof chains / sizeof chains[0]; i++)
       {
@@ -133,7 +76,7 @@ a_chain_that_grows_ends_at_the_limit (void)
 {
   end_t master;
   peer_t peer;
-  open_hostile (&master, &peer, 16 * MIB);
+  open_hostile (&master, &peer, 16 * MIB, LOG2_RING);
   uint16_t end = 40;
   for (uint16_t piece = 0; piece < 4000; piece++)
     peer_desc (&peer, piece, piece + 1 == end ? 0 : NEXT, 16, DATA);
@@ -176,7 +119,7 @@ a_chain_of_huge_pieces_costs_nothing (void)
 {
   end_t master;
   peer_t peer;
-  open_hostile (&master, &peer, 256 * MIB + DATA);
+  open_hostile (&master, &peer, 256 * MIB + DATA, LOG2_RING);
   long before = peak_bytes ();
   uint16_t head = 0;
   for (int round = 0; round < 1000; round++)
@@ -210,7 +153,7 @@ empty_packets_take_no_memory (void)
   };
   end_t master;
   peer_t peer;
-  open_hostile (&master, &peer, 16 * MIB);
+  open_hostile (&master, &peer, 16 * MIB, LOG2_RING);
   memif_buffer_t bufs[8];
   uint16_t count = 0, head = 0;
   uint32_t empty = 0, full = 0;
@@ -269,7 +212,7 @@ a_peer_that_takes_pages_away_loses_its_link (void)
       peer_t peer;
       uint16_t count = 0, more = 0;
       uint64_t sum = 0;
-      open_hostile (&master, &peer, (size + PAGE - 1) / PAGE * PAGE);
+      open_hostile (&master, &peer, (size + PAGE - 1) / PAGE * PAGE, LOG2_RING);
       CHECK (fcntl (peer.region_fd, F_GET_SEALS) & F_SEAL_SEAL);
       for (uint16_t i = 0; i < PACKETS; i++)
 	peer_desc (&peer, i, 0, LENGTH, DATA + i * STRIDE);

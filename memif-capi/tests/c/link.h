@@ -111,6 +111,9 @@ poll_end (end_t *end, int timeout)
 	check_failed (__FILE__, __LINE__, "in time: " #condition, 0, 1);                                               \
     }
 
+/* Polls one end until something holds. */
+#define WAIT_END(condition, end) WAIT_UNTIL (condition, end, end)
+
 static inline void
 wait_up (end_t *a, end_t *b)
 {

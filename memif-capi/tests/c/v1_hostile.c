@@ -1,66 +1,11 @@
 /* libmemif 1.0 with a slave that sends what no slave should. */
 #define _GNU_SOURCE
-#include "peer.h"
 #include "v1_link.h"
-#include <sys/resource.h>
 
-#define MIB (1024l * 1024)
-#define PAGE 4096u
+#include "hostile.h"
+
 #define DATA 65536u /* packets are behind the rings */
 #define LOG2_RING 9
-
-/* A link between two honest ends, which must go on whatever happens beside it. */
-static struct
-{
-  end_t master, slave;
-  uint32_t number;
-} bystander;
-
-static void
-check_bystander (void)
-{
-  end_t *ends[] = { &bystander.master, &bystander.slave };
-  for (int i = 0; i < 2; i++)
-    {
-      CHECK_EQ (send_packets (ends[i], 0, bystander.number, 8, 1000), 8);
-      CHECK_EQ (receive_packets (ends[1 - i], 0, bystander.number, 8, 1000), 8);
-      bystander.number += 8;
-      CHECK_EQ (ends[i]->disconnects, 0);
-    }
-}
-
-/* A master with a peer that has a region of `size` bytes, beside an honest link. */
-static void
-open_hostile (end_t *master, peer_t *peer, uint64_t size)
-{
-  char path[64];
-  memset (&bystander, 0, sizeof bystander);
-  open_link (&bystander.master, &bystander.slave, NULL);
-  memset (master, 0, sizeof *master);
-  fresh_path (path, sizeof path);
-  open_end (master, path, 1, NULL);
-  peer_open (peer, path, size, LOG2_RING);
-  WAIT_UNTIL ((peer_turn (peer), master->connects && peer->up));
-}
-
-static void
-close_hostile (end_t *master, peer_t *peer)
-{
-  check_bystander ();
-  peer_close (peer);
-  WAIT_UNTIL (master->disconnects == 1);
-  check_bystander ();
-  CHECK_OK (memif_delete (&master->conn));
-  close_link (&bystander.master, &bystander.slave);
-}
-
-static long
-peak_bytes (void)
-{
-  struct rusage usage;
-  CHECK_EQ (getrusage (RUSAGE_SELF, &usage), 0);
-  return usage.ru_maxrss * 1024;
-}
 
 /* Packets of several buffers are put together in private memory. One that is too long is dropped before any of that. */
 static void
@@ -72,7 +17,7 @@ a_chain_above_64_kib_is_dropped_without_a_copy (void)
   };
   end_t master;
   peer_t peer;
-  open_hostile (&master, &peer, PIECE + DATA);
+  open_hostile (&master, &peer, PIECE + DATA, LOG2_RING);
   long before = peak_bytes ();
   uint16_t head = 0;
   for (int round = 0; round < 20; round++)
@@ -110,7 +55,7 @@ empty_packets_take_no_memory (void)
   };
   end_t master;
   peer_t peer;
-  open_hostile (&master, &peer, MIB);
+  open_hostile (&master, &peer, MIB, LOG2_RING);
   memif_buffer_t bufs[8];
   uint16_t count = 0, freed = 0, head = 0;
   uint32_t empty = 0, full = 0;
@@ -162,7 +107,7 @@ a_peer_that_takes_pages_away_loses_its_link (void)
       peer_t peer;
       static memif_buffer_t bufs[PACKETS];
       uint16_t count = 0;
-      open_hostile (&master, &peer, DATA + 64 * PACKETS * PAGE);
+      open_hostile (&master, &peer, DATA + 64 * PACKETS * PAGE, LOG2_RING);
       for (uint32_t i = 0; i < PACKETS; i++)
 	{
 	  peer_desc (&peer, (uint16_t) (2 * i), NEXT, PIECE, DATA + 64 * i * PAGE);

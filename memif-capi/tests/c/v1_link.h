@@ -50,6 +50,16 @@ on_interrupt (memif_conn_handle_t conn, void *private_ctx, uint16_t qid)
 	check_failed (__FILE__, __LINE__, "in time: " #condition, 0, 1);                                               \
     }
 
+/* The same, for tests of both APIs: libmemif 1.0 polls all ends in one call. */
+#define WAIT_END(condition, end) WAIT_UNTIL (condition)
+
+static inline void
+poll_end (end_t *end, int timeout)
+{
+  (void) end;
+  CHECK_OK (memif_poll_event (timeout));
+}
+
 /* Makes an end; `like` says how, but for role and socket. NULL: everything by default. */
 static inline void
 open_end (end_t *end, char *path, int is_master, const memif_conn_args_t *like)
@@ -79,11 +89,17 @@ open_link (end_t *master, end_t *slave, const memif_conn_args_t *like)
 }
 
 static inline void
+close_end (end_t *end)
+{
+  CHECK_OK (memif_delete (&end->conn));
+  CHECK (end->conn == NULL);
+}
+
+static inline void
 close_link (end_t *master, end_t *slave)
 {
-  CHECK_OK (memif_delete (&slave->conn));
-  CHECK (slave->conn == NULL);
-  CHECK_OK (memif_delete (&master->conn));
+  close_end (slave);
+  close_end (master);
   CHECK_OK (memif_cleanup ());
 }
 

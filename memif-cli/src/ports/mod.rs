@@ -11,7 +11,7 @@
 //!
 //! A port gives each worker queues of its own: [`Inlet`] and [`Outlet`], which are bursts of memif-pmd with counters. What
 //! all kinds have in common is in `spec` and `keys` (the text), `counting` (counters and drops), `fate` (why a port has ended),
-//! `offload` (what the kernel leaves undone in packets) and `interface` (what is said when interfaces fail).
+//! `only_queue` (for ports with one queue), `offload` (what the kernel leaves undone in packets) and `interface` (what is said when interfaces fail).
 
 mod counting;
 mod fate;
@@ -20,6 +20,7 @@ mod keys;
 pub(crate) mod memif;
 mod null;
 mod offload;
+mod only_queue;
 mod packet;
 mod pcap;
 mod replay;
@@ -56,7 +57,9 @@ pub(crate) trait Port {
     fn rx_count(&self) -> u16;
 
     /// Number of queues to send on, at least 1; of a memif link, those that have a ring.
-    fn tx_count(&self) -> u16;
+    fn tx_count(&self) -> u16 {
+        1
+    }
 
     /// The receive queue of this number. Each is taken by one worker.
     ///

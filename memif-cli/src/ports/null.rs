@@ -25,10 +25,6 @@ impl Port for NullPort {
         0
     }
 
-    fn tx_count(&self) -> u16 {
-        1
-    }
-
     fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
         Err(no_queue(self.name(), queue))
     }

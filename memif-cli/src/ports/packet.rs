@@ -1,6 +1,5 @@
 //! `packet:IFACE`: packets of a network interface, by an `AF_PACKET` socket with mapped rings.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +13,8 @@ use super::fate::Fate;
 use super::interface::{End, check, open_problem, settle};
 use super::keys::Keys;
 use super::offload::{Put, VNET_HEADER, Work};
-use super::{Inlet, Moved, Outlet, Port, no_queue};
+use super::only_queue::OnlyQueue;
+use super::{Inlet, Moved, Outlet, Port};
 use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::report::Drops;
@@ -47,8 +47,8 @@ impl PacketSpec {
 /// The port.
 pub(crate) struct PacketPort {
     name: String,
-    receiver: Cell<Option<PacketReceiver>>,
-    sender: Cell<Option<PacketSender>>,
+    receiver: OnlyQueue<PacketReceiver>,
+    sender: OnlyQueue<PacketSender>,
     watch: InterfaceWatch,
     /// Packets that the kernel had no room for.
     no_room: AtomicU64,
@@ -68,8 +68,8 @@ impl PacketPort {
         let watch = receiver.watch().map_err(failed)?;
         let sender = PacketSender::open(&spec.name).map_err(failed)?;
         Ok(Self {
-            receiver: Cell::new(Some(receiver)),
-            sender: Cell::new(Some(sender)),
+            receiver: OnlyQueue::new(receiver),
+            sender: OnlyQueue::new(sender),
             watch,
             no_room: AtomicU64::new(0),
             losses: Losses::default(),
@@ -92,19 +92,13 @@ impl Port for PacketPort {
         1
     }
 
-    fn tx_count(&self) -> u16 {
-        1
-    }
-
     fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
-        let receiver = self.receiver.take().filter(|_| queue == 0);
-        let socket = receiver.ok_or_else(|| no_queue(&self.name, queue))?;
+        let socket = self.receiver.take(&self.name, queue)?;
         Ok(Box::new(PacketInlet { socket, work: Work::new(), tally: Tally::new(&self.losses) }))
     }
 
     fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
-        let sender = self.sender.take().filter(|_| queue == 0);
-        let socket = sender.ok_or_else(|| no_queue(&self.name, queue))?;
+        let socket = self.sender.take(&self.name, queue)?;
         Ok(Box::new(PacketOutlet { socket, end: End::new(&self.name, &self.losses, &self.fate) }))
     }
 

@@ -1,6 +1,5 @@
 //! `pcap:FILE`: a capture that is replayed, or one that is written.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -14,6 +13,7 @@ use memif_pmd::{Burst, PushError, Queues, Receive, Transmit};
 use super::counting::{Losses, Tally};
 use super::fate::Fate;
 use super::null::NullOutlet;
+use super::only_queue::OnlyQueue;
 use super::replay::{Capture, Clock, Recorded, Timing};
 use super::{Inlet, Moved, Outlet, Port, no_queue};
 use crate::error::ToolError;
@@ -30,7 +30,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 pub(crate) struct ReplayPort {
     name: String,
     framing: Framing,
-    replay: Cell<Option<Replay>>,
+    replay: OnlyQueue<Replay>,
     losses: Losses,
     fate: Fate,
 }
@@ -66,7 +66,7 @@ impl ReplayPort {
             fate: fate.clone(),
         };
         let name = format!("pcap:{}", path.display());
-        Ok(Self { name, framing, replay: Cell::new(Some(replay)), losses, fate })
+        Ok(Self { name, framing, replay: OnlyQueue::new(replay), losses, fate })
     }
 }
 
@@ -83,15 +83,8 @@ impl Port for ReplayPort {
         1
     }
 
-    fn tx_count(&self) -> u16 {
-        1
-    }
-
     fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
-        match self.replay.take() {
-            Some(replay) if queue == 0 => Ok(Box::new(replay)),
-            _ => Err(no_queue(&self.name, queue)),
-        }
+        Ok(Box::new(self.replay.take(&self.name, queue)?))
     }
 
     fn tx(&self, _queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
@@ -221,7 +214,7 @@ impl Inlet for Replay {
 pub(crate) struct WrittenPort {
     name: String,
     framing: Framing,
-    file: Cell<Option<Recorder>>,
+    file: OnlyQueue<Recorder>,
     fate: Fate,
 }
 
@@ -253,7 +246,7 @@ impl WrittenPort {
             tally,
             fate: fate.clone(),
         };
-        Ok(Self { name, framing, file: Cell::new(Some(file)), fate })
+        Ok(Self { name, framing, file: OnlyQueue::new(file), fate })
     }
 }
 
@@ -273,19 +266,12 @@ impl Port for WrittenPort {
         0
     }
 
-    fn tx_count(&self) -> u16 {
-        1
-    }
-
     fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
         Err(no_queue(&self.name, queue))
     }
 
     fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
-        match self.file.take() {
-            Some(file) if queue == 0 => Ok(Box::new(file)),
-            _ => Err(no_queue(&self.name, queue)),
-        }
+        Ok(Box::new(self.file.take(&self.name, queue)?))
     }
 
     fn drops(&self) -> Drops {

@@ -96,10 +96,6 @@ impl Port for XdpPort {
         1
     }
 
-    fn tx_count(&self) -> u16 {
-        1
-    }
-
     fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError> {
         if queue != 0 {
             return Err(no_queue(&self.name, queue));

@@ -24,24 +24,24 @@ pub(crate) enum ToolError {
     /// A core of the command line cannot be used.
     #[error(transparent)]
     Core(#[from] CpuError),
-    /// Links cannot be looked for.
+    /// Links of other programs cannot be searched for.
     #[error(transparent)]
     Observe(#[from] ObserveError),
-    /// There are none to be seen.
+    /// No link was found; the text names the processes that could not be read.
     #[error("no memif link found{0}")]
     NoLinks(String),
     /// The terminal cannot be drawn on.
-    #[error("cannot use the terminal: {0}; with | cat it is not needed")]
+    #[error("cannot use the terminal: {0}; pipe the output through cat to do without one")]
     Terminal(#[source] io::Error),
-    /// None of the rings can be listened to.
-    #[error("no such ring, or one whose size or direction cannot be told; there are: {0}")]
+    /// No ring with the wanted name can be read; the text lists those that can.
+    #[error("there is no such ring, or its size or direction is unknown; the rings are: {0}")]
     NoRing(String),
     /// A capture cannot be written.
     #[error("cannot write the capture {path}: {error}")]
     Capture {
         /// The file; `-` for standard output.
         path: String,
-        /// The kernel's answer.
+        /// The error of the system call.
         error: io::Error,
     },
     /// A port cannot be opened, or has ended.
@@ -60,12 +60,12 @@ pub(crate) enum ToolError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Nothing can be served at an address.
+    /// Metrics cannot be served at an address.
     #[error("cannot serve metrics at {address}: {error}{hint}", hint = listen_hint(.error))]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The kernel's answer.
+        /// The error of the system call.
         error: io::Error,
     },
     /// The link did not come up within `--wait`.
@@ -78,18 +78,16 @@ pub(crate) enum ToolError {
         /// Why the last attempt failed.
         reason: String,
     },
-    /// The link's TCP/IP.
+    /// The TCP/IP stack of `ping` and `respond` failed.
     #[error(transparent)]
     Stack(#[from] memif_smoltcp::Error),
-    /// No request of a ping was answered.
-    #[error(
-        "{0} did not answer: its address and that of --ip must be in one network, and the peer must answer pings"
-    )]
+    /// None of the requests of `ping` was answered.
+    #[error("{0} did not answer: it must be in the network of an address of --ip, and answer pings")]
     NoAnswer(IpAddr),
     /// None of a generator's packets came back.
     #[error("no packet came back from {0}: --rtt needs a peer that sends them back, such as memif echo")]
     NothingBack(String),
-    /// The command line is wrong in a way that its parser does not see.
+    /// The command line is wrong in a way that clap does not check.
     #[error("{0}")]
     Usage(String),
     /// Packets were corrupt, out of order or missing.
@@ -101,9 +99,9 @@ pub(crate) enum ToolError {
     /// Manual pages cannot be written.
     #[error("cannot write manual pages to {}: {error}", .folder.display())]
     Pages {
-        /// Where to.
+        /// The folder.
         folder: PathBuf,
-        /// The kernel's answer.
+        /// The error of the system call.
         error: io::Error,
     },
     /// The directory of the demo's socket could not be created.
@@ -114,18 +112,18 @@ pub(crate) enum ToolError {
     Spawn {
         /// Our own executable.
         program: String,
-        /// The kernel's answer.
+        /// The error of the system call.
         error: io::Error,
     },
-    /// The kernel refused a thread.
+    /// The kernel could not start a thread.
     #[error("cannot start a thread: {0}{hint}", hint = UsedUp::hint(UsedUp::of_threads(.0)))]
     Thread(#[source] io::Error),
     /// The demo's forwarder ended too early.
     #[error("the forwarder ended early ({status}): {reason}")]
     ForwarderEnded {
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it said last.
+        /// The last line of its standard error.
         reason: String,
     },
     /// The process may not use any core.
@@ -137,7 +135,7 @@ pub(crate) enum ToolError {
 }
 
 impl ToolError {
-    /// Whether who read standard output has gone, which ends a run without an error.
+    /// Whether the reader of standard output has closed it, which ends a run without an error.
     pub(crate) fn is_closed_output(&self) -> bool {
         let error = match self {
             Self::Output(error) => error,
@@ -157,7 +155,7 @@ impl ToolError {
     }
 }
 
-/// What to do about an address that cannot be used.
+/// Advice for an address that cannot be listened on.
 fn listen_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => "; choose another port",

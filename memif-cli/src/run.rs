@@ -1,4 +1,4 @@
-//! A run: from the start of the workers to the summary.
+//! A run: starts the workers, prints a line every second, and prints the summary at the end.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ use crate::ports::Port;
 use crate::report::{Drops, Machine, Measures, Report, Totals};
 use crate::session::{STEP, Session};
 
-/// Time without progress after which packets on their way count as lost.
+/// If no packet arrives for this long, the missing ones count as lost.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-/// Time for a halted generator to finish its burst.
+/// Time in which a halted generator finishes its burst.
 const LAST_BURST: Duration = Duration::from_millis(20);
 const SECOND_NS: u64 = 1_000_000_000;
-/// How long a line waits for latencies of packets that came, in steps of 2 ms.
+/// How often a line waits [`STEP`]` / 10` for the workers to hand over their latencies.
 const HANDOVER_STEPS: u32 = 50;
 
 /// A run: workers, their counters and the report.
@@ -31,20 +31,20 @@ pub(crate) struct Run<'s> {
     pub feeds: Feeds,
     report: Report,
     latencies: Latencies,
-    /// What the run runs on.
+    /// The machine that it runs on.
     pub machine: Machine,
-    /// Ends watching, where packets are waited for afterwards.
+    /// Ends [`Run::watch`] without stopping the workers, so that packets in flight can still arrive.
     halt: Option<Stop>,
     began_ns: u64,
-    /// Packets up to the last line.
+    /// Number of packets at the last line.
     line_packets: u64,
 }
 
 impl<'s> Run<'s> {
-    /// Starts the workers on ports that are up, unless the run is complete already.
+    /// Starts the workers, unless the run is complete or interrupted already. The ports are up.
     ///
     /// # Errors
-    /// A core that cannot be used, no memory, no thread.
+    /// A core that cannot be used, no memory, or no thread.
     pub(crate) fn start(
         session: &'s Session,
         ports: &'s [&'s dyn Port],
@@ -71,7 +71,7 @@ impl<'s> Run<'s> {
         })
     }
 
-    /// Has [`Run::watch`] end with `halt` as well.
+    /// Makes [`Run::watch`] end when `halt` is raised, too.
     pub(crate) fn end_with(&mut self, halt: &Stop) {
         self.halt = Some(halt.clone());
     }
@@ -80,7 +80,7 @@ impl<'s> Run<'s> {
         self.session.is_over() || self.halt.as_ref().is_some_and(Stop::is_stopped)
     }
 
-    /// Waits until all packets that were sent have arrived, or no more arrive, while `is_up`.
+    /// Waits until all packets that were sent have arrived, none has arrived for two seconds, or `is_up` returns false.
     pub(crate) fn drain(&self, is_up: impl Fn() -> bool) {
         let mut arrived = 0;
         let mut still = Instant::now();
@@ -95,10 +95,10 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// Reports once a second until the run is complete or `limit` has passed. An error of `check` ends it as well.
+    /// Prints a line every second until the run is complete or `limit` has passed. Calls `check` every few milliseconds.
     ///
     /// # Errors
-    /// The report cannot be written, or `check` failed.
+    /// Standard output cannot be written. The error of `check`, which ends the run.
     pub(crate) fn watch(
         &mut self,
         limit: Option<Duration>,
@@ -121,7 +121,7 @@ impl<'s> Run<'s> {
     fn line(&mut self) -> Result<(), ToolError> {
         self.feeds.request_latencies();
         self.ports.iter().for_each(|port| self.session.report_faults(*port));
-        // workers hand over between two bursts, and not while they sleep
+        // workers hand over latencies between two bursts, not while they sleep
         let before = self.feeds.counts().packets;
         let moved = before != self.line_packets;
         self.line_packets = before;
@@ -132,14 +132,14 @@ impl<'s> Run<'s> {
             }
         }
         let new = self.feeds.collect()?;
-        let _ = self.latencies.add(&new); // both have the same bounds, which is all that may fail
+        let _ = self.latencies.add(&new); // fails only if the bounds differ
         self.report.line(self.feeds.totals(self.ports), &new, monotonic_ns())
     }
 
-    /// Stops the workers and prints the summary, to which `others` adds drops of other processes.
+    /// Stops the workers and prints the summary. `others` are drops of other processes, which are added.
     ///
     /// # Errors
-    /// A worker panicked, or the report cannot be written.
+    /// A worker panicked, or standard output cannot be written.
     pub(crate) fn finish(mut self, others: Drops) -> Result<Totals, ToolError> {
         self.session.stop.stop();
         if let Some(running) = self.running.take() {

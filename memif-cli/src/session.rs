@@ -1,4 +1,4 @@
-//! The control plane of a command: opening ports and waiting for their links.
+//! What every command needs to move packets: opening ports, waiting for their links, and signals.
 
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,23 +15,23 @@ use crate::ports::{NullPort, PacketPort, Port, ReplayPort, Spec, TapPort, Timing
 use crate::serve::Server;
 use crate::status::{Notes, Voice, note};
 
-/// Interval at which the main thread polls.
+/// Interval in which the main thread checks ports and signals.
 pub(crate) const STEP: Duration = Duration::from_millis(20);
-/// The environment variable with the secret of ports that give none.
+/// The environment variable with the secret for ports whose text has none.
 pub(crate) const SECRET: &str = "MEMIF_SECRET";
 
-/// What a command does with a capture.
+/// What a command does with a port `pcap:FILE`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CaptureUse {
-    /// It is replayed.
+    /// Replays the file.
     Replay(Timing),
-    /// It is written, with packets that begin so.
+    /// Writes the file, with packets that begin with this header.
     Write(Framing),
-    /// Nothing.
+    /// Refuses such a port.
     None,
 }
 
-/// The control plane, and what ends the run.
+/// The control plane, and the two flags that end a run.
 pub(crate) struct Session {
     memif: Arc<Memif>,
     /// Raised by SIGINT, SIGTERM and SIGHUP.
@@ -42,10 +42,10 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Starts the control plane. `voice` is how much is said about links.
+    /// Starts the control plane. `voice` says which status messages about links are printed.
     ///
     /// # Errors
-    /// The kernel refuses a thread, a descriptor or a signal handler.
+    /// The kernel refuses a thread, a file descriptor or a signal handler.
     pub(crate) fn start(voice: Voice) -> Result<Self, ToolError> {
         Ok(Self { signal: ctrl_c()?, memif: Arc::new(Memif::start()?), stop: Stop::new()?, voice })
     }
@@ -53,7 +53,7 @@ impl Session {
     /// Opens a port.
     ///
     /// # Errors
-    /// A number out of range, a socket or a file that cannot be used, no memory.
+    /// A value out of range, a socket, file or interface that cannot be used, or no memory.
     pub(crate) fn open(&self, spec: &Spec, captures: CaptureUse) -> Result<Box<dyn Port>, ToolError> {
         Ok(match (spec, captures) {
             (Spec::Memif(spec), _) => Box::new(self.open_with(spec.socket(), self.builder(spec)?)?),
@@ -64,16 +64,17 @@ impl Session {
             (Spec::Pcap(path), CaptureUse::Replay(timing)) => Box::new(ReplayPort::open(path, timing)?),
             (Spec::Pcap(path), CaptureUse::Write(framing)) => Box::new(WrittenPort::create(path, framing)?),
             (Spec::Pcap(_), CaptureUse::None) => {
-                let problem = "a capture cannot be answered: give pcap:FILE to forward, sink or gen";
+                let problem = "pcap:FILE is for forward, sink and gen: other commands answer packets, which a capture cannot receive";
                 return Err(ToolError::Usage(problem.to_owned()));
             }
         })
     }
 
-    /// Opens two slaves with their buffers in one memory, large enough for each to reconnect while the other one continues.
+    /// Opens two slaves whose buffers are in one shared memory. It is large enough for either to reconnect while the other one
+    /// continues.
     ///
     /// # Errors
-    /// As [`Session::open`]; ports that cannot share memory.
+    /// Those of [`Session::open`]; [`ToolError::Usage`]: the ports cannot share memory.
     pub(crate) fn open_sharing(&self, left: &Spec, right: &Spec) -> Result<[Box<dyn Port>; 2], ToolError> {
         let (Some(left), Some(right)) = (left.memif(), right.memif()) else {
             return Err(ToolError::Usage("--zero-copy needs two memif ports".to_owned()));
@@ -97,7 +98,7 @@ impl Session {
         Ok([Box::new(open(left)?), Box::new(open(right)?)])
     }
 
-    /// The port's interface. A port without a secret takes that of the environment.
+    /// The builder of a port's interface. If the port's text has no secret, the one in the environment is used.
     fn builder(&self, port: &MemifSpec) -> Result<InterfaceBuilder<'_>, ToolError> {
         let builder = port.interface(&self.memif);
         match std::env::var_os(SECRET) {
@@ -112,7 +113,7 @@ impl Session {
     /// Opens a master interface on a socket file.
     ///
     /// # Errors
-    /// As [`Session::open`].
+    /// Those of [`Session::open`].
     pub(crate) fn open_master(&self, socket: &str) -> Result<MemifPort, ToolError> {
         self.open_with(socket, self.memif.interface(socket).master())
     }
@@ -122,16 +123,16 @@ impl Session {
         MemifPort::new(socket, builder.on_event(move |event| notes.report(event)).open()?)
     }
 
-    /// Serves the counters of the memif interfaces among these ports, until what it returns is dropped.
+    /// Serves the counters of the memif interfaces among these ports over HTTP, until the server is dropped.
     ///
     /// # Errors
-    /// See [`Server::start`].
+    /// Those of [`Server::start`].
     pub(crate) fn serve(&self, address: SocketAddr, ports: &[&dyn Port]) -> Result<Server, ToolError> {
         let metrics = Metrics::new(&self.memif);
         ports.iter().filter_map(|port| port.interface()).for_each(|interface| metrics.add(interface));
         let server = Server::start(address, move || {
             let mut text = String::new();
-            let _ = metrics.encode(&mut text); // a string takes all
+            let _ = metrics.encode(&mut text); // writing to a string cannot fail
             text
         })?;
         note(&format!("metrics at {}", server.url()));
@@ -143,10 +144,10 @@ impl Session {
         self.stop.is_stopped() || self.signal.is_stopped()
     }
 
-    /// Waits until packets can pass all ports. False if the run was interrupted before.
+    /// Waits until packets can pass all ports. Returns false if the run was interrupted before that.
     ///
     /// # Errors
-    /// They could not within `limit`, or a port has ended.
+    /// [`ToolError::NoLink`]: packets could not pass within `limit`. The error of a port that has ended.
     pub(crate) fn wait_up(&self, ports: &[&dyn Port], limit: Option<Duration>) -> Result<bool, ToolError> {
         let began = Instant::now();
         for port in ports {

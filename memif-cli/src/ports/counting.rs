@@ -1,4 +1,4 @@
-//! Counters of queues that are not memif's, and what their port shows of them.
+//! Packet counters for the queues of ports other than memif, and the drops of a whole port.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,11 +11,11 @@ pub(crate) struct Losses(Arc<Mutex<Drops>>);
 
 impl Losses {
     fn lock(&self) -> MutexGuard<'_, Drops> {
-        // a map is whole after each call
+        // no call leaves the map half changed
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So far.
+    /// The drops so far.
     pub(crate) fn read(&self) -> Drops {
         self.lock().clone()
     }
@@ -30,19 +30,19 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Nothing yet; drops are added to those of the port.
+    /// Counters at zero. Drops are added to `losses` as well.
     pub(crate) fn new(losses: &Losses) -> Self {
         Self { moved: Moved::default(), dropped: 0, losses: losses.clone() }
     }
 
-    /// A packet of so many bytes has passed.
+    /// Counts a packet of so many bytes as received or sent.
     #[inline]
     pub(crate) fn pass(&mut self, bytes: usize) {
         self.moved.packets += 1;
         self.moved.bytes += bytes as u64;
     }
 
-    /// Packets were dropped.
+    /// Counts packets as dropped.
     #[cold]
     pub(crate) fn drop(&mut self, reason: &str, packets: u64) {
         if packets > 0 {
@@ -51,12 +51,12 @@ impl Tally {
         }
     }
 
-    /// What has passed.
+    /// Packets received or sent so far, and their bytes.
     pub(crate) fn moved(&self) -> Moved {
         self.moved
     }
 
-    /// A number that changes with each packet, passed or dropped: see [`memif_pmd::Queues::activity`].
+    /// A number that changes with each packet, also a dropped one: see [`memif_pmd::Queues::activity`].
     pub(crate) fn activity(&self) -> u64 {
         self.moved.packets.wrapping_add(self.dropped)
     }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_of_all_queues_are_those_of_the_port() {
+    fn a_port_has_the_drops_of_all_its_queues() {
         let losses = Losses::default();
         let mut queues = [Tally::new(&losses), Tally::new(&losses)];
         for tally in &mut queues {

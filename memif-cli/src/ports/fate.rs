@@ -1,4 +1,4 @@
-//! Why a port has ended: told by its queues, asked by the main thread.
+//! Why a port has ended: its queues record the error, and the main thread reads it.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,41 +12,41 @@ pub(crate) struct Fate(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 enum State {
     #[default]
-    Well,
-    /// It will end with this error, once its packets were passed on.
+    Running,
+    /// The port ends with this error once the packets that it has read are sent.
     Ending(ToolError),
-    /// It has ended.
+    /// The port has ended with this error.
     Ended(ToolError),
-    /// That was told.
-    Told,
+    /// The main thread has read the error.
+    Reported,
 }
 
 impl Fate {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // it is whole after each call
+        // no call leaves the state half changed
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The port has ended with this error, unless it has already.
+    /// Ends the port with this error. Later errors are ignored.
     #[cold]
     pub(crate) fn fail(&self, error: ToolError) {
         let mut state = self.lock();
-        if matches!(*state, State::Well) {
+        if matches!(*state, State::Running) {
             *state = State::Ended(error);
         }
     }
 
-    /// As [`Fate::fail`], from the next [`Fate::tell`] on.
+    /// Ends the port with this error at the next call of [`Fate::drained`], after the packets that came before the error.
     #[cold]
-    pub(crate) fn fail_later(&self, error: ToolError) {
+    pub(crate) fn fail_when_drained(&self, error: ToolError) {
         let mut state = self.lock();
-        if matches!(*state, State::Well) {
+        if matches!(*state, State::Running) {
             *state = State::Ending(error);
         }
     }
 
-    /// The last packets were passed on.
-    pub(crate) fn tell(&self) {
+    /// Says that all packets that were read are sent.
+    pub(crate) fn drained(&self) {
         let mut state = self.lock();
         *state = match mem::take(&mut *state) {
             State::Ending(error) => State::Ended(error),
@@ -54,11 +54,13 @@ impl Fate {
         };
     }
 
+    /// Returns the error that ended the port, the first time that it is called after that.
+    ///
     /// # Errors
-    /// That of [`Fate::fail`], once.
+    /// The error given to [`Fate::fail`] or [`Fate::fail_when_drained`].
     pub(crate) fn check(&self) -> Result<(), ToolError> {
         let mut state = self.lock();
-        match mem::replace(&mut *state, State::Told) {
+        match mem::replace(&mut *state, State::Reported) {
             State::Ended(error) => Err(error),
             other => {
                 *state = other;
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_error_is_told_once() {
+    fn the_first_error_is_returned_once() {
         let fate = Fate::default();
         fate.check().unwrap();
         for text in ["first", "second"] {
@@ -86,10 +88,10 @@ mod tests {
     #[test]
     fn an_error_waits_for_the_packets_before_it() {
         let fate = Fate::default();
-        fate.tell();
-        fate.fail_later(ToolError::Usage("late".to_owned()));
+        fate.drained();
+        fate.fail_when_drained(ToolError::Usage("late".to_owned()));
         fate.check().unwrap();
-        fate.tell();
+        fate.drained();
         assert_eq!(fate.check().unwrap_err().to_string(), "late");
     }
 }

@@ -14,7 +14,7 @@ use crate::error::ToolError;
 /// Longest time in which the kernel may send the last packets.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// What each queue of such a port has: its counters, and whether the interface has failed.
+/// The part of a queue that does not depend on the kind of port: its counters, and whether the interface has failed.
 pub(super) struct End {
     port: String,
     pub(super) tally: Tally,
@@ -57,7 +57,7 @@ pub(super) fn check(port: &str, fate: &Fate, watch: &InterfaceWatch) -> Result<(
     if watch.is_there() { Ok(()) } else { Err(vanished(port)) }
 }
 
-/// Why an interface cannot be opened, and what to do.
+/// The message for an interface that cannot be opened: why, and what to do.
 pub(super) fn open_problem(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::PERM | Errno::ACCESS) => {

@@ -1,4 +1,4 @@
-//! `NAME[,key=value…]`: what the text of most ports looks like behind its kind.
+//! `NAME[,key=value…]`: the text of a `tap:`, `packet:` or `xdp:` port behind the colon.
 
 use crate::error::ToolError;
 
@@ -6,17 +6,17 @@ use crate::error::ToolError;
 #[derive(Debug)]
 pub(super) struct Keys<'t> {
     kind: &'static str,
-    /// In front of the first comma.
+    /// The interface's name.
     pub(super) name: &'t str,
     /// Each key with its value; `None` for one without `=`.
     pub(super) pairs: Vec<(&'t str, Option<&'t str>)>,
 }
 
 impl<'t> Keys<'t> {
-    /// Splits a text. Each key may be given once, but for those in `repeated`.
+    /// Splits the text of a port of this kind. Only keys in `known` are allowed, each once unless it is in `repeated`.
     ///
     /// # Errors
-    /// The name is no interface's; a key is unknown or given twice.
+    /// [`ToolError::Usage`]: no interface can have this name, or a key is unknown or given twice.
     pub(super) fn split(
         kind: &'static str,
         text: &'t str,
@@ -26,13 +26,13 @@ impl<'t> Keys<'t> {
         let mut parts = text.split(',');
         let name = parts.next().unwrap_or_default();
         let mut keys = Self { kind, name, pairs: Vec::new() };
-        // as the kernel sees it
+        // the kernel's rule; = is also excluded, as it separates a key from its value
         let is_name = (1..=15).contains(&name.len())
             && !matches!(name, "." | "..")
             && !name.bytes().any(|byte| matches!(byte, b'/' | b':' | b'=') || byte.is_ascii_whitespace());
         if !is_name {
             return Err(
-                keys.wrong(format!("{name:?} is no name of an interface: it has 1 to 15 bytes, no / : ="))
+                keys.wrong(format!("{name:?} is not the name of an interface: names have 1 to 15 bytes, without / : = or white space"))
             );
         }
         for part in parts {
@@ -51,15 +51,15 @@ impl<'t> Keys<'t> {
         Ok(keys)
     }
 
-    /// The error of a wrong command line for this port.
+    /// The error for a mistake in this port's text.
     pub(super) fn wrong(&self, problem: impl std::fmt::Display) -> ToolError {
         ToolError::Usage(format!("port {}:{}: {problem}", self.kind, self.name))
     }
 
-    /// A number in a range.
+    /// The value of `key`, a number in `range`.
     ///
     /// # Errors
-    /// It is none.
+    /// [`ToolError::Usage`]: there is no value, it is not a number, or it is outside of the range.
     pub(super) fn number(
         &self,
         key: &str,
@@ -72,10 +72,10 @@ impl<'t> Keys<'t> {
         })
     }
 
-    /// A key that is there or not.
+    /// True, for a key without a value.
     ///
     /// # Errors
-    /// It has a value.
+    /// [`ToolError::Usage`]: the key has a value.
     pub(super) fn flag(&self, key: &str, value: Option<&str>) -> Result<bool, ToolError> {
         value.map_or(Ok(true), |_| Err(self.wrong(format!("{key} takes no value"))))
     }
@@ -93,8 +93,8 @@ mod tests {
         assert_eq!(keys.number("mtu", keys.pairs[0].1, 68..=9000).unwrap(), 1500);
         assert!(keys.flag("persist", keys.pairs[2].1).unwrap());
         for (text, problem) in [
-            ("", "\"\" is no name"),
-            ("a/b", "is no name"),
+            ("", "\"\" is not the name"),
+            ("a/b", "is not the name"),
             ("interface-of-16b", "1 to 15 bytes"),
             ("t0,speed=1", "unknown key \"speed\": use mtu, ip, persist"),
             ("t0,mtu=1,mtu=2", "mtu is given twice"),

@@ -1,4 +1,4 @@
-//! The memif interface as a port, and its link.
+//! A memif interface as a port.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,26 +16,26 @@ use crate::status::note;
 /// Maximum time that a generator waits for its peer to take the packets in the rings.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Why a master has no link, where no attempt has failed.
+/// Why a master has no link, if no slave has tried to connect.
 pub(crate) const NO_SLAVE: &str = "no slave has connected; start one or wait longer";
 
-/// The port.
+/// A memif port.
 pub(crate) struct MemifPort {
-    /// Socket and id, as status messages name it.
+    /// Socket and id, for status messages.
     name: String,
     role: Role,
     mode: Mode,
     /// The interface.
     pub interface: Arc<Interface>,
-    /// Kinds of peer faults that have been reported.
+    /// Kinds of peer faults that are already reported.
     reported: Mutex<HashSet<FaultKind>>,
 }
 
 impl MemifPort {
-    /// The port of `interface`, on this socket.
+    /// The port of `interface`, which is on `socket`.
     ///
     /// # Errors
-    /// The control plane has ended.
+    /// [`ToolError::Memif`]: the control plane has ended.
     pub(crate) fn new(socket: &str, interface: Interface) -> Result<Self, ToolError> {
         let details = interface.details()?;
         let name = format!("{socket} id {}", details.id);
@@ -43,7 +43,7 @@ impl MemifPort {
         Ok(Self { name, role, mode, interface: Arc::new(interface), reported: Mutex::default() })
     }
 
-    /// Why there is no link yet, where no attempt has failed.
+    /// Why there is no link yet, if no attempt has failed.
     fn waiting(&self) -> String {
         match self.role {
             Role::Master => NO_SLAVE.to_owned(),
@@ -109,7 +109,7 @@ impl Port for MemifPort {
         self.interface.is_up()
     }
 
-    /// Waits until the peer has taken all packets, for up to [`SETTLE`]: what it has not taken is lost with the link.
+    /// Waits until the peer has taken all packets, for up to [`SETTLE`]. Packets that it has not taken are lost with the link.
     fn settle(&self) {
         let began = Instant::now();
         while began.elapsed() < SETTLE && self.interface.is_up() {
@@ -126,7 +126,7 @@ impl Port for MemifPort {
         }
     }
 
-    /// The refusals of a master show nowhere else.
+    /// Reports each kind of fault once. Nothing else shows why a master refused a slave.
     fn report_faults(&self) {
         let Ok(details) = self.interface.details() else { return };
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,8 +181,8 @@ impl Outlet for TxQueue {
     }
 }
 
-/// Whether the receiver of a tx ring has taken all packets: a master's tail is then at our head, and a slave has posted all
-/// of its buffers.
+/// Whether the peer has taken all packets of a tx ring. If it is the master, its tail is then at our head; if it is the slave,
+/// it has then posted all buffers again.
 fn was_taken(our_role: Role, size: u32, head: u16, tail: u16) -> bool {
     let ahead = u32::from(head.wrapping_sub(tail));
     match our_role {
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn taken_packets_show_in_both_roles() {
+    fn taken_packets_are_told_from_the_indices_in_both_roles() {
         let taken = |role, head, tail| was_taken(role, 1024, head, tail);
         assert!(taken(Role::Slave, 65535, 65535) && !taken(Role::Slave, 0, 65535));
         assert!(taken(Role::Master, 1000, 65512) && !taken(Role::Master, 1000, 1000));

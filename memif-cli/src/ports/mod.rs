@@ -1,17 +1,25 @@
-//! Ports: everything that packets can come from or go to. One trait, and a file for each kind.
+//! Ports: the things that a command receives packets from and sends packets to. One trait, and a file for each kind.
 //!
 //! | text | file | what |
 //! | --- | --- | --- |
 //! | `PATH,…` | `memif` | a memif interface |
-//! | `pcap:FILE` | `pcap`, `replay` | a capture, which is replayed or written |
-//! | `tap:NAME,…` | `tap` | an interface of the kernel's whose other end is this process |
-//! | `packet:IFACE,…` | `packet` | a network interface, beside the kernel's own stack |
-//! | `xdp:IFACE,…` | `xdp` | a queue of a network interface, in place of the kernel's own stack |
-//! | `null:` | `null` | nothing: packets that are sent to it are gone |
+//! | `pcap:FILE` | `pcap`, `replay` | a capture file, which is replayed or written |
+//! | `tap:NAME,…` | `tap` | a TAP interface: the kernel's stack is at its other end |
+//! | `packet:IFACE,…` | `packet` | a network interface; the kernel's stack receives its packets as well |
+//! | `xdp:IFACE,…` | `xdp` | one queue of a network interface; the kernel's stack does not receive its packets |
+//! | `null:` | `null` | packets that are sent to it are discarded |
 //!
-//! A port gives each worker queues of its own: [`Inlet`] and [`Outlet`], which are bursts of memif-pmd with counters. What
-//! all kinds have in common is in `spec` and `keys` (the text), `counting` (counters and drops), `fate` (why a port has ended),
-//! `only_queue` (for ports with one queue), `offload` (what the kernel leaves undone in packets) and `interface` (what is said when interfaces fail).
+//! A port gives each worker its own queues: an [`Inlet`] to receive from, an [`Outlet`] to send on. Both move bursts of
+//! memif-pmd and count packets. Several kinds share these files:
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `spec`, `keys` | parsing the text |
+//! | `counting` | counters and drops |
+//! | `fate` | why a port has ended |
+//! | `only_queue` | the queue of a port that has only one |
+//! | `interface` | queues of network interfaces, and messages for their errors |
+//! | `offload` | checksums and segmentation that the kernel leaves to the receiver |
 
 mod counting;
 mod fate;
@@ -50,41 +58,41 @@ pub(crate) trait Port {
     /// Its name in messages.
     fn name(&self) -> &str;
 
-    /// What its packets begin with; `None` where that is of no account.
+    /// Which header its packets begin with; `None` if it takes packets with any.
     fn framing(&self) -> Option<Framing>;
 
-    /// Number of queues that packets come from; 0 where none ever come.
+    /// Number of receive queues; 0 if no packets come from this kind of port.
     fn rx_count(&self) -> u16;
 
-    /// Number of queues to send on, at least 1; of a memif link, those that have a ring.
+    /// Number of transmit queues, at least 1. A memif port counts those for which the link has a ring.
     fn tx_count(&self) -> u16 {
         1
     }
 
-    /// The receive queue of this number. Each is taken by one worker.
+    /// Takes the receive queue with this number, for one worker.
     ///
     /// # Errors
-    /// There is none, or it is taken.
+    /// There is no such queue, or a worker has taken it.
     fn rx(&self, queue: u16) -> Result<Box<dyn Inlet>, ToolError>;
 
-    /// The transmit queue of this number. Each is taken by one worker.
+    /// Takes the transmit queue with this number, for one worker.
     ///
     /// # Errors
-    /// As [`Port::rx`].
+    /// There is no such queue, or a worker has taken it.
     fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError>;
 
-    /// Whether it is an interface of the kernel's.
+    /// Whether it is a network interface of the kernel.
     fn is_of_kernel(&self) -> bool {
         false
     }
 
-    /// Packets dropped so far, by reason.
+    /// Number of packets dropped so far, by reason.
     fn drops(&self) -> Drops;
 
-    /// Waits for up to `step` for packets to be able to pass. Returns why they still cannot, and `None` if they can.
+    /// Waits for up to `step` until packets can pass. Returns `None` if they can, or else the reason why they cannot yet.
     ///
     /// # Errors
-    /// They never will.
+    /// Packets will never pass.
     fn wait_up(&self, step: Duration) -> Result<Option<String>, ToolError> {
         let _ = step;
         Ok(None)
@@ -95,62 +103,64 @@ pub(crate) trait Port {
         true
     }
 
-    /// Waits, for a bounded time, until whoever receives has taken what was sent.
+    /// Waits, for a bounded time, until the peer has taken all packets that were sent.
     fn settle(&self) {}
 
-    /// Reports each kind of a peer's fault once.
+    /// Prints a warning for each kind of peer fault that has not been reported yet.
     fn report_faults(&self) {}
 
-    /// Called every few milliseconds, and again when the workers have ended.
+    /// Checks that the port still works. The main thread calls this every few milliseconds, and once more when the workers have
+    /// ended.
     ///
     /// # Errors
-    /// What ended the port: the run ends with it.
+    /// The error that ended the port. It ends the run.
     fn check(&self) -> Result<(), ToolError> {
         Ok(())
     }
 
-    /// A memif interface; `None` for other kinds.
+    /// The memif interface; `None` for other kinds of ports.
     fn interface(&self) -> Option<&Arc<Interface>> {
         None
     }
 
-    /// State of a memif interface; `None` for other kinds.
+    /// The state of the memif interface; `None` for other kinds of ports.
     fn details(&self) -> Option<Details> {
         None
     }
 }
 
-/// What has passed a queue so far.
+/// How much has passed a queue so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moved {
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Their bytes.
+    /// Bytes of these packets.
     pub bytes: u64,
 }
 
-/// A queue that packets come from.
+/// A queue to receive from.
 pub(crate) trait Inlet: Receive + Queues {
     /// Packets received so far.
     fn moved(&self) -> Moved;
 
-    /// How its worker learns of packets. What is the kernel's is waited for when it is idle.
+    /// How its worker learns of packets: by polling only, or by sleeping until the kernel signals one of its descriptors.
     fn mode(&self) -> RxMode {
         RxMode::Polling
     }
 
-    /// Whether no packet will ever come again.
+    /// Whether it will receive no more packets.
     fn is_over(&self) -> bool {
         false
     }
 
-    /// The queue of a memif interface, which can forward without a copy.
+    /// The queue as that of a memif interface, which can forward without a copy; `None` for other kinds of ports.
     fn as_memif(&mut self) -> Option<&mut RxQueue> {
         None
     }
 }
 
-/// A queue to send on. What it has no room for stays in the burst; what it can never send is dropped and counted.
+/// A queue to send on. Packets for which there is no room now stay in the burst; packets that can never be sent are dropped and
+/// counted.
 pub(crate) trait Outlet: Transmit + Queues {
     /// Packets sent so far.
     fn moved(&self) -> Moved;
@@ -160,13 +170,13 @@ pub(crate) trait Outlet: Transmit + Queues {
         true
     }
 
-    /// The queue of a memif interface, which can forward without a copy.
+    /// The queue as that of a memif interface, which can forward without a copy; `None` for other kinds of ports.
     fn as_memif(&mut self) -> Option<&mut TxQueue> {
         None
     }
 }
 
-/// The error of a queue that a port does not have, or that was taken before.
+/// The error for a queue that a port does not have, or that is already taken.
 fn no_queue(port: &str, queue: u16) -> ToolError {
     ToolError::Usage(format!("{port} has no queue {queue} that is free"))
 }

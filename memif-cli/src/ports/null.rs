@@ -1,4 +1,4 @@
-//! `null:`, which takes all packets and gives none.
+//! `null:`, which discards all packets that are sent to it. No packets come from it.
 
 use memif_pmd::{Burst, Queues, Transmit};
 
@@ -8,7 +8,7 @@ use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::report::Drops;
 
-/// The port.
+/// The port `null:`.
 #[derive(Debug, Default)]
 pub(crate) struct NullPort;
 
@@ -38,15 +38,16 @@ impl Port for NullPort {
     }
 }
 
-/// Takes all packets.
+/// Discards packets.
 #[derive(Debug)]
 pub(crate) struct NullOutlet {
     tally: Tally,
+    /// Why packets are counted as dropped; `None` counts them as sent.
     reason: Option<&'static str>,
 }
 
 impl NullOutlet {
-    /// An outlet that counts the packets as dropped, for this reason.
+    /// An outlet that counts packets as dropped for this reason.
     pub(crate) fn dropping(reason: &'static str, losses: &Losses) -> Self {
         Self { tally: Tally::new(losses), reason: Some(reason) }
     }

@@ -9,7 +9,7 @@ use crate::error::ToolError;
 pub(super) struct OnlyQueue<T>(Cell<Option<T>>);
 
 impl<T> OnlyQueue<T> {
-    /// The queue, which nobody has taken yet.
+    /// Holds the queue until it is taken.
     pub(super) fn new(queue: T) -> Self {
         Self(Cell::new(Some(queue)))
     }

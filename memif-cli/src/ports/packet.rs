@@ -1,4 +1,4 @@
-//! `packet:IFACE`: packets of a network interface, by an `AF_PACKET` socket with mapped rings.
+//! `packet:IFACE`: a network interface, through an `AF_PACKET` socket with mapped rings.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,10 +19,10 @@ use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::report::Drops;
 
-/// Bytes of both addresses, behind which a tag belongs.
+/// Bytes of both Ethernet addresses. A VLAN tag follows them.
 const ADDRESSES: usize = 12;
 
-/// An interface as text.
+/// The text of a `packet:` port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PacketSpec {
     name: String,
@@ -30,10 +30,10 @@ pub(crate) struct PacketSpec {
 }
 
 impl PacketSpec {
-    /// Reads `IFACE[,promiscuous]`.
+    /// Parses `IFACE[,promiscuous]`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`ToolError::Usage`] says what is wrong.
     pub(super) fn parse(text: &str) -> Result<Self, ToolError> {
         let keys = Keys::split("packet", text, &["promiscuous"], &[])?;
         let mut promiscuous = false;
@@ -44,13 +44,13 @@ impl PacketSpec {
     }
 }
 
-/// The port.
+/// A `packet:` port.
 pub(crate) struct PacketPort {
     name: String,
     receiver: OnlyQueue<PacketReceiver>,
     sender: OnlyQueue<PacketSender>,
     watch: InterfaceWatch,
-    /// Packets that the kernel had no room for.
+    /// Packets that the kernel dropped because the receive ring was full.
     no_room: AtomicU64,
     losses: Losses,
     fate: Fate,
@@ -60,7 +60,7 @@ impl PacketPort {
     /// Opens the interface.
     ///
     /// # Errors
-    /// No right, no such interface, no memory.
+    /// [`ToolError::Port`]: no permission, no such interface, or no memory for the rings.
     pub(crate) fn open(spec: &PacketSpec) -> Result<Self, ToolError> {
         let name = format!("packet:{}", spec.name);
         let failed = |error: io::Error| ToolError::Port { port: name.clone(), problem: open_problem(&error) };
@@ -121,20 +121,21 @@ impl Port for PacketPort {
     }
 }
 
-/// Packets from the interface.
+/// Receives packets from the interface.
 struct PacketInlet {
     socket: PacketReceiver,
     work: Work,
     tally: Tally,
 }
 
-/// Puts a packet behind its header, with the tag that the kernel took out of it. `None` if there is no room.
+/// Writes the header and the packet to `buffer`, and puts the VLAN tag back that the kernel removed. Returns the number of
+/// bytes, or `None` if `buffer` is too short.
 fn join(packet: &ReceivedPacket<'_>, bytes: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let mut header = packet.header;
     let tag = match packet.vlan {
         Some((kind, value)) if bytes.len() >= ADDRESSES => {
             let tag = [kind.to_be_bytes(), value.to_be_bytes()];
-            // the checksum begins that much later
+            // the tag moves the start of the checksum by 4 bytes
             let start = u16::from_ne_bytes([header[6], header[7]]).saturating_add(4);
             header[6..8].copy_from_slice(&start.to_ne_bytes());
             Some(tag)
@@ -151,7 +152,7 @@ fn join(packet: &ReceivedPacket<'_>, bytes: &[u8], buffer: &mut [u8]) -> Option<
     Some(len)
 }
 
-/// Reads a packet that is larger than a frame, and puts back its tag.
+/// Reads a packet that is larger than a frame of the ring, and puts its VLAN tag back. Returns the number of bytes.
 fn read_large(socket: &mut PacketReceiver, vlan: Option<(u16, u16)>, buffer: &mut [u8]) -> io::Result<usize> {
     let len = socket.receive_large(buffer)?;
     let Some(vlan) = vlan.filter(|_| len >= VNET_HEADER + ADDRESSES) else { return Ok(len) };
@@ -162,7 +163,7 @@ fn read_large(socket: &mut PacketReceiver, vlan: Option<(u16, u16)>, buffer: &mu
 }
 
 impl PacketInlet {
-    /// Takes the next packet from the socket. False if there is none.
+    /// Takes the next packet from the socket. Returns false if there is none.
     fn take(&mut self) -> bool {
         let Self { socket, work, tally } = self;
         let Some(packet) = socket.peek() else { return false };
@@ -187,7 +188,7 @@ impl Receive for PacketInlet {
     fn receive(&mut self, burst: &mut Burst) -> usize {
         burst.set_aside();
         let before = burst.len();
-        // a bound also for those that are dropped
+        // dropped packets do not fill the burst: this bounds them too
         for _ in 0..burst.capacity() {
             if burst.room() == 0 || (self.work.is_done() && !self.take()) {
                 break;
@@ -225,7 +226,7 @@ impl Inlet for PacketInlet {
     }
 }
 
-/// Packets to the interface.
+/// Sends packets to the interface.
 struct PacketOutlet {
     socket: PacketSender,
     end: End,
@@ -234,7 +235,7 @@ struct PacketOutlet {
 impl PacketOutlet {
     #[cold]
     fn fail(&mut self, error: &io::Error) {
-        // a packet that the interface does not take was dropped by the kernel
+        // the kernel has dropped a packet that is too long for the interface
         if let Some(Errno::MSGSIZE | Errno::INVAL) = Errno::from_io_error(error) {
             self.end.tally.drop("too_long", 1);
         } else {
@@ -296,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_read() {
+    fn keys_are_parsed() {
         assert!(PacketSpec::parse("eth0,promiscuous").unwrap().promiscuous);
         assert!(!PacketSpec::parse("eth0").unwrap().promiscuous);
         for text in ["", "eth0,promisc", "eth0,promiscuous=1"] {
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_put_back_where_it_was() {
+    fn a_vlan_tag_is_put_back_behind_the_addresses() {
         let bytes: Vec<u8> = (0..60).collect();
         let mut header = [0; VNET_HEADER];
         header[6..8].copy_from_slice(&34u16.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! `pcap:FILE`: a capture that is replayed, or one that is written.
+//! `pcap:FILE`: a capture file that is replayed or written.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -21,12 +21,12 @@ use crate::observe::pcapng::Pcapng;
 use crate::packet::Framing;
 use crate::report::Drops;
 
-/// Bytes that are written at a time.
+/// Bytes that are buffered before they are written to the file.
 const BUFFER: usize = 1 << 20;
-/// What is written shows in the file after this time at the latest, if packets go on coming.
+/// While packets come, the buffer is written to the file at least this often.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// A capture that is replayed. Packets that are sent to it are dropped.
+/// A port that replays a capture. Packets that are sent to it are dropped.
 pub(crate) struct ReplayPort {
     name: String,
     framing: Framing,
@@ -36,10 +36,10 @@ pub(crate) struct ReplayPort {
 }
 
 impl ReplayPort {
-    /// Opens a capture.
+    /// Opens a capture and reads its first packet, which decides between Ethernet and IP.
     ///
     /// # Errors
-    /// It cannot be read, is none, or its first packet is neither Ethernet nor IP.
+    /// [`ToolError::Replay`]: the file cannot be read or is not a capture, or its first packet is neither Ethernet nor IP.
     pub(crate) fn open(path: &Path, timing: Timing) -> Result<Self, ToolError> {
         let mut capture = Capture::open(path)?;
         let mut next = Recorded::default();
@@ -102,19 +102,19 @@ impl Port for ReplayPort {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// `next` is the packet to send next.
+    /// `next` is the packet to pass on next.
     Pending,
-    /// There are no more, but the last ones may not have been sent.
+    /// All packets are read. The last ones may still wait in the burst.
     Ended,
-    /// All were sent.
+    /// All packets are sent.
     Over,
 }
 
-/// Gives the packets of a capture when they are due.
+/// Passes on the packets of a capture when they are due.
 struct Replay {
     capture: Capture,
     next: Recorded,
-    /// When `next` is due, in nanoseconds of the monotonic clock; `None` before the first look at it.
+    /// When `next` is due, in nanoseconds of the monotonic clock; `None` until that is computed.
     due: Option<u64>,
     state: State,
     clock: Clock,
@@ -130,20 +130,21 @@ impl Replay {
         *due.get_or_insert_with(|| clock.due(next.time, now)) <= now
     }
 
-    /// Gets the next packet.
+    /// Reads the packet after `next` into `next`.
     fn advance(&mut self) {
         self.due = None;
         match self.read() {
             Ok(true) => {}
             Ok(false) => self.state = State::Ended,
-            // told once the packets before it were sent
+            // the packets before the error are still sent
             Err(error) => {
                 self.state = State::Ended;
-                self.fate.fail_later(error);
+                self.fate.fail_when_drained(error);
             }
         }
     }
 
+    /// Reads a packet into `next`, and begins again at the end if the capture is repeated. Returns false if there is none.
     fn read(&mut self) -> Result<bool, ToolError> {
         if self.capture.next(&mut self.next)? {
             return Ok(true);
@@ -156,7 +157,7 @@ impl Replay {
         self.capture.next(&mut self.next)
     }
 
-    /// Appends the next packet. False if it has no room.
+    /// Appends `next` to the burst, or drops it if it cannot be sent. Returns false if the burst has no room for it.
     fn push(&mut self, burst: &mut Burst) -> bool {
         let Recorded { bytes, length, framing, .. } = &self.next;
         if *framing != Some(self.framing) {
@@ -179,7 +180,7 @@ impl Receive for Replay {
         burst.set_aside();
         let before = burst.len();
         let now = monotonic_ns();
-        // a bound also for those that are dropped
+        // dropped packets do not fill the burst: this bounds them too
         for _ in 0..burst.capacity() {
             if self.state != State::Pending || !self.is_due(now) || burst.room() == 0 || !self.push(burst) {
                 break;
@@ -188,7 +189,7 @@ impl Receive for Replay {
         }
         if self.state == State::Ended && burst.len() + burst.waiting() == 0 {
             self.state = State::Over;
-            self.fate.tell();
+            self.fate.drained();
         }
         burst.len() - before
     }
@@ -210,7 +211,7 @@ impl Inlet for Replay {
     }
 }
 
-/// A capture that is written.
+/// A port that writes the packets that are sent to it to a capture.
 pub(crate) struct WrittenPort {
     name: String,
     framing: Framing,
@@ -219,10 +220,10 @@ pub(crate) struct WrittenPort {
 }
 
 impl WrittenPort {
-    /// Begins a capture of packets that begin so. Replaces a file that is there.
+    /// Creates a capture for packets that begin with this header. Replaces a file with the same name.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// [`ToolError::Capture`]: the file cannot be written.
     pub(crate) fn create(path: &Path, framing: Framing) -> Result<Self, ToolError> {
         let text = path.display().to_string();
         let fate = Fate::default();
@@ -250,7 +251,7 @@ impl WrittenPort {
     }
 }
 
-/// The capture has one interface: number, name and description.
+/// Number, name and description of the capture's only interface.
 const INTERFACE: (usize, &str, &str) = (0, "memif", "packets that memif forwarded or generated");
 
 impl Port for WrittenPort {
@@ -287,8 +288,9 @@ impl Port for WrittenPort {
 struct Recorder {
     path: String,
     writer: Pcapng<BufWriter<File>>,
-    /// It could not be written: packets are no longer taken.
+    /// A write has failed. No packets are accepted from then on.
     failed: bool,
+    /// When the buffer was last written to the file.
     flushed: Instant,
     tally: Tally,
     fate: Fate,
@@ -351,7 +353,7 @@ impl Outlet for Recorder {
 }
 
 impl Drop for Recorder {
-    /// Writes what is left when its worker ends.
+    /// Writes the rest of the buffer.
     fn drop(&mut self) {
         if !self.failed
             && let Err(error) = self.writer.flush()

@@ -1,4 +1,4 @@
-//! Reading captures, pcap and pcapng, and when each packet is due.
+//! Reads captures (pcap and pcapng), and says when each packet is due.
 
 use std::fs::File;
 use std::io::{Chain, Cursor, ErrorKind, Read};
@@ -14,19 +14,20 @@ use crate::error::ToolError;
 use crate::packet::Framing;
 
 const SECOND_NS: u64 = 1_000_000_000;
-/// First bytes of a pcapng file, and of pcap files in either byte order, with microseconds and with nanoseconds.
+/// The first bytes of a pcapng file.
 const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
+/// The first bytes of a pcap file with times in microseconds or nanoseconds, in either byte order.
 const PCAP: [[u8; 4]; 4] =
     [[0xa1, 0xb2, 0xc3, 0xd4], [0xd4, 0xc3, 0xb2, 0xa1], [0xa1, 0xb2, 0x3c, 0x4d], [0x4d, 0x3c, 0xb2, 0xa1]];
-/// Units of time of pcapng where an interface says none: 10^-6 s.
+/// The time resolution of a pcapng interface that states none: 10^-6 s.
 const MICROSECONDS: u8 = 6;
 
-/// How fast a capture is replayed, instead of as it was recorded.
+/// A speed for replaying a capture, other than the recorded times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speed {
-    /// Packets a second.
+    /// Packets per second.
     Rate(u64),
-    /// As fast as the other port takes them.
+    /// As fast as the other port accepts packets.
     Max,
 }
 
@@ -44,17 +45,17 @@ impl FromStr for Speed {
 /// How a capture is replayed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timing {
-    /// `None` keeps the recorded distances of packets.
+    /// `None` keeps the recorded intervals between packets.
     pub speed: Option<Speed>,
-    /// Begins again at the end.
+    /// Whether the replay begins again at the end.
     pub repeat: bool,
 }
 
-/// The time at which the next packet is due. What could not be sent in time is sent as soon as it can.
+/// Says when each packet is due. A packet that is late does not delay the ones after it.
 #[derive(Debug)]
 pub(super) struct Clock {
     speed: Option<Speed>,
-    /// When the first packet of this round was due, and when it was recorded.
+    /// When the first packet was due, and the time that it was recorded at. Each repetition at recorded times sets this anew.
     began: Option<(u64, u64)>,
     packets: u64,
 }
@@ -64,7 +65,8 @@ impl Clock {
         Self { speed, began: None, packets: 0 }
     }
 
-    /// When the next packet is due, which was recorded at `time`; both in nanoseconds. `now` is when the first one is.
+    /// When the next packet is due, in nanoseconds of the clock that `now` is read from. The packet was recorded at `time`, in
+    /// nanoseconds. The first packet is due `now`.
     pub(super) fn due(&mut self, time: u64, now: u64) -> u64 {
         let (began, first) = *self.began.get_or_insert((now, time));
         let since = match self.speed {
@@ -79,7 +81,7 @@ impl Clock {
         began.saturating_add(since)
     }
 
-    /// The capture begins again.
+    /// Says that the capture begins again: at recorded times, its first packet is then due at once.
     pub(super) fn again(&mut self) {
         if self.speed.is_none() {
             self.began = None;
@@ -90,13 +92,13 @@ impl Clock {
 /// A packet of a capture.
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
-    /// Its bytes, or the first of them.
+    /// Its bytes; only the first ones if the capture has cut it off.
     pub(super) bytes: Vec<u8>,
-    /// Its length when it was captured.
+    /// Its original length in bytes.
     pub(super) length: u32,
-    /// When that was, in nanoseconds since 1970.
+    /// When it was recorded, in nanoseconds since 1970.
     pub(super) time: u64,
-    /// What it begins with; `None` for something else than Ethernet and IP.
+    /// Which header it begins with; `None` for anything but Ethernet and IP.
     pub(super) framing: Option<Framing>,
 }
 
@@ -107,11 +109,11 @@ enum Reader {
     PcapNg(PcapNgReader<Source>),
 }
 
-/// A capture that is read.
+/// An open capture.
 pub(super) struct Capture {
     path: PathBuf,
     reader: Reader,
-    /// Packets read.
+    /// Number of packets read.
     packets: u64,
 }
 
@@ -119,7 +121,7 @@ impl Capture {
     /// Opens a capture and reads its header.
     ///
     /// # Errors
-    /// It cannot be read, or is none.
+    /// [`ToolError::Replay`]: the file cannot be read, or is not a capture.
     pub(super) fn open(path: &Path) -> Result<Self, ToolError> {
         let failed = |problem: String| ToolError::Replay { path: path.display().to_string(), problem };
         let mut file = File::open(path).map_err(|error| failed(error.to_string()))?;
@@ -134,7 +136,7 @@ impl Capture {
             magic if PCAP.contains(&magic) => PcapReader::new(source).map(Reader::Pcap),
             _ => {
                 return Err(failed(
-                    "it is no capture: write one with tcpdump -w or memif dump -w".to_owned(),
+                    "it is not a capture: make one with tcpdump -w or memif dump -w".to_owned(),
                 ));
             }
         };
@@ -142,24 +144,24 @@ impl Capture {
         Ok(Self { path: path.to_owned(), reader, packets: 0 })
     }
 
-    /// Its first packet once more.
+    /// Opens the file again: the next packet is the first one.
     ///
     /// # Errors
-    /// As [`Capture::open`].
+    /// [`ToolError::Replay`], as for [`Capture::open`].
     pub(super) fn again(&mut self) -> Result<(), ToolError> {
         *self = Self::open(&self.path)?;
         Ok(())
     }
 
-    /// Packets read.
+    /// Number of packets read since the capture was last opened.
     pub(super) fn packets(&self) -> u64 {
         self.packets
     }
 
-    /// Reads the next packet. False at the end.
+    /// Reads the next packet into `packet`. Returns false at the end of the capture.
     ///
     /// # Errors
-    /// The capture is cut off or damaged.
+    /// [`ToolError::Replay`]: the capture is cut off or damaged.
     pub(super) fn next(&mut self, packet: &mut Recorded) -> Result<bool, ToolError> {
         let read = match &mut self.reader {
             Reader::Pcap(reader) => next_of_pcap(reader, packet),
@@ -170,12 +172,13 @@ impl Capture {
         Ok(read)
     }
 
-    /// An error of this capture.
+    /// The error of this capture with this problem.
     pub(super) fn failed(&self, problem: String) -> ToolError {
         ToolError::Replay { path: self.path.display().to_string(), problem }
     }
 }
 
+/// What is wrong with a capture behind its first `packets` packets.
 fn describe(error: &PcapError, packets: u64) -> String {
     match error {
         PcapError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
@@ -199,12 +202,12 @@ fn next_of_pcap(reader: &mut PcapReader<Source>, packet: &mut Recorded) -> Resul
 }
 
 fn next_of_pcapng(reader: &mut PcapNgReader<Source>, packet: &mut Recorded) -> Result<bool, PcapError> {
-    // blocks of other kinds than packets are passed over
+    // blocks that are not packets are skipped
     loop {
         let Some(block) = reader.next_block() else { return Ok(false) };
         let (interface, units, data, length) = match block? {
             Block::EnhancedPacket(block) => {
-                // the library takes the units of its interface for nanoseconds
+                // the library calls them nanoseconds, whatever the interface's resolution
                 let units = block.timestamp.as_nanos();
                 (block.interface_id, Some(units), block.data, block.original_len)
             }
@@ -233,11 +236,11 @@ fn next_of_pcapng(reader: &mut PcapNgReader<Source>, packet: &mut Recorded) -> R
     }
 }
 
-/// A time in units of 10^-resolution s, or of 2^-resolution s where its highest bit is set.
+/// A time in nanoseconds, from one in units of 10^-resolution s, or of 2^-resolution s if the highest bit of `resolution` is set.
 fn nanoseconds(units: u128, resolution: u8) -> u64 {
     let base: u128 = if resolution & 0x80 == 0 { 10 } else { 2 };
     let nanoseconds = match base.checked_pow(u32::from(resolution & 0x7f)) {
-        Some(a_second) => units.saturating_mul(u128::from(SECOND_NS)) / a_second,
+        Some(per_second) => units.saturating_mul(u128::from(SECOND_NS)) / per_second,
         None => 0,
     };
     u64::try_from(nanoseconds).unwrap_or(u64::MAX)
@@ -256,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_due_as_recorded_at_a_rate_or_at_once() {
+    fn packets_are_due_at_recorded_times_at_a_rate_or_at_once() {
         let mut recorded = Clock::new(None);
         assert_eq!([5, 7, 6, 105].map(|time| recorded.due(time, 1000)), [1000, 1002, 1001, 1100]);
         recorded.again();
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_the_units_of_their_interface() {
+    fn times_are_in_the_resolution_of_their_interface() {
         assert_eq!(nanoseconds(1_500_000, 6), 1_500_000_000);
         assert_eq!(nanoseconds(7, 9), 7);
         assert_eq!(nanoseconds(7, 12), 0);
@@ -282,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn speeds_are_read() {
+    fn speeds_are_parsed() {
         assert_eq!("max".parse(), Ok(Speed::Max));
         assert_eq!("2k".parse(), Ok(Speed::Rate(2000)));
         assert!("0".parse::<Speed>().unwrap_err().contains("max"));

@@ -16,25 +16,26 @@ pub(crate) enum Spec {
     Memif(MemifSpec),
     /// An interface of the kernel whose other end is this process.
     Tap(TapSpec),
-    /// A network interface.
+    /// A network interface, shared with the kernel's stack.
     Packet(PacketSpec),
     /// A queue of a network interface.
     Xdp(XdpSpec),
-    /// A capture.
+    /// A capture file.
     Pcap(PathBuf),
-    /// Nothing.
+    /// `null:`.
     Null,
 }
 
 impl Spec {
-    /// Reads a port. A path that begins as another kind does can be written `./tap:…`.
+    /// Parses a port. A memif socket's path that begins like another kind of port can be written as `./tap:…`.
     ///
     /// # Errors
-    /// What is wrong with it, without values that may be secret.
+    /// [`ToolError::Usage`] and [`ToolError::Memif`] say what is wrong. The text of an error never has the value of a key of a
+    /// memif port, which may be the secret.
     pub(crate) fn parse(text: &str) -> Result<Self, ToolError> {
         match text.split_once(':') {
             Some(("null", "")) => Ok(Self::Null),
-            Some(("null", _)) => Err(ToolError::Usage("null: takes nothing behind the colon".to_owned())),
+            Some(("null", _)) => Err(ToolError::Usage("null: takes no text behind the colon".to_owned())),
             Some(("tap", text)) => Ok(Self::Tap(TapSpec::parse(text)?)),
             Some(("packet", text)) => Ok(Self::Packet(PacketSpec::parse(text)?)),
             Some(("xdp", text)) => Ok(Self::Xdp(XdpSpec::parse(text)?)),
@@ -48,7 +49,7 @@ impl Spec {
         }
     }
 
-    /// Whether both describe one thing, from either end: packets forwarded between them would go round.
+    /// Whether both describe the same interface or file, so that packets forwarded between them would circulate.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Memif(one), Self::Memif(other)) => {
@@ -59,7 +60,7 @@ impl Spec {
         }
     }
 
-    /// The memif interface that it describes.
+    /// The memif interface that this describes; `None` for other kinds.
     pub(crate) fn memif(&self) -> Option<&MemifSpec> {
         match self {
             Self::Memif(spec) => Some(spec),
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_told_by_what_is_in_front_of_the_colon() {
+    fn the_text_before_the_colon_tells_the_kind() {
         let memif = |text: &str| Spec::Memif(text.parse().unwrap());
         for (text, spec) in [
             ("null:", Spec::Null),

@@ -1,4 +1,4 @@
-//! `xdp:IFACE`: packets of one queue of a network interface, by an `AF_XDP` socket.
+//! `xdp:IFACE`: one queue of a network interface, through an `AF_XDP` socket.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,7 +18,7 @@ use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::report::Drops;
 
-/// A queue of an interface as text.
+/// The text of an `xdp:` port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct XdpSpec {
     name: String,
@@ -27,10 +27,10 @@ pub(crate) struct XdpSpec {
 }
 
 impl XdpSpec {
-    /// Reads `IFACE[,key=value…]`.
+    /// Parses `IFACE[,key=value…]`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`ToolError::Usage`] says what is wrong.
     pub(super) fn parse(text: &str) -> Result<Self, ToolError> {
         let keys = Keys::split("xdp", text, &["queue", "mode"], &[])?;
         let mut spec = Self { name: keys.name.to_owned(), queue: 0, mode: XdpMode::Auto };
@@ -47,15 +47,15 @@ impl XdpSpec {
     }
 }
 
-/// Both ends of a queue have the socket and its memory in common.
+/// The socket, which the inlet and the outlet share.
 type Shared = Arc<Mutex<XdpSocket>>;
 
 fn lock(socket: &Shared) -> MutexGuard<'_, XdpSocket> {
-    // it is whole after each call
+    // no call leaves the socket half changed
     socket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The port. The kernel detaches the program when the process ends.
+/// An `xdp:` port. The kernel detaches the XDP program when the process ends.
 pub(crate) struct XdpPort {
     name: String,
     socket: Shared,
@@ -66,10 +66,10 @@ pub(crate) struct XdpPort {
 }
 
 impl XdpPort {
-    /// Attaches to the queue.
+    /// Attaches an XDP program to the interface and a socket to the queue.
     ///
     /// # Errors
-    /// No right, no such interface or queue, another program that is attached, no memory.
+    /// [`ToolError::Port`]: no permission, no such interface or queue, another XDP program on the interface, or no memory.
     pub(crate) fn open(spec: &XdpSpec) -> Result<Self, ToolError> {
         let name = format!("xdp:{}", spec.name);
         let failed = |error: io::Error| ToolError::Port { port: name.clone(), problem: open_problem(&error) };
@@ -133,7 +133,7 @@ impl Port for XdpPort {
     }
 }
 
-/// Packets from the queue.
+/// Receives packets from the queue.
 struct XdpInlet {
     socket: Shared,
     tally: Tally,
@@ -184,7 +184,7 @@ impl Inlet for XdpInlet {
     }
 }
 
-/// Packets to the queue.
+/// Sends packets to the queue.
 struct XdpOutlet {
     socket: Shared,
     end: End,
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_read() {
+    fn keys_are_parsed() {
         let spec = XdpSpec::parse("eth0,queue=3,mode=zero-copy").unwrap();
         assert_eq!(spec, XdpSpec { name: "eth0".into(), queue: 3, mode: XdpMode::ZeroCopy });
         assert_eq!(XdpSpec::parse("eth0").unwrap().mode, XdpMode::Auto);

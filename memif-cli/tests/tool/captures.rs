@@ -133,8 +133,8 @@ fn bad_ports_are_one_line() {
     write(&folder.path().join("usb.pcap"), DataLink::USB_LINUX, 9000, &[(1, 60)]);
     for (line, code, reason) in [
         ("sink pcap:missing", 1, "cannot replay the capture missing: No such file"),
-        ("sink pcap:text", 1, "it is no capture"),
-        ("sink pcap:empty", 1, "it is no capture"),
+        ("sink pcap:text", 1, "it is not a capture"),
+        ("sink pcap:empty", 1, "it is not a capture"),
         ("sink pcap:.", 1, "directory"),
         ("sink pcap:usb.pcap", 1, "neither Ethernet nor raw IP"),
         ("gen pcap:missing/out --count 1", 1, "cannot write the capture missing/out"),
@@ -142,7 +142,7 @@ fn bad_ports_are_one_line() {
         ("gen pcap:/dev/full --count 1", 1, "cannot write the capture /dev/full: No space left"),
         ("gen pcap:", 2, "write pcap:FILE"),
         ("gen null:x", 2, "behind the colon"),
-        ("echo pcap:text", 2, "cannot be answered"),
+        ("echo pcap:text", 2, "pcap:FILE is for forward, sink and gen"),
         ("sink null:", 2, "nothing ever comes from null:"),
         ("sink m.sock --rate max", 2, "for a capture that is replayed"),
         ("forward m.sock pcap:text --loop", 2, "for a capture that is replayed"),

@@ -90,7 +90,7 @@ fn bad_input_is_one_line() {
         ("port one", 2, "a port, 0 to 65535 expected"),
         ("-c 0", 2, "0"),
         ("-s 65536", 2, "65536"),
-        ("--ring s2m/7", 1, "there are: s2m/0, m2s/0"),
+        ("--ring s2m/7", 1, "the rings are: s2m/0, m2s/0"),
         ("-w missing/out.pcapng", 1, "missing/out.pcapng"),
     ] {
         let ended = dump(folder.path(), pid, options);

@@ -124,7 +124,10 @@ fn an_interface_is_made_in_another_namespace_and_goes_with_the_process() {
         wait_for_interface(&holder, "t5");
         tool.next_line();
         let busy = run(folder.path(), &format!("gen tap:t5,netns={namespace} --count 1"));
-        assert!(busy.code == Some(1) && busy.stderr.contains("another program uses it"), "{busy:?}");
+        assert!(
+            busy.code == Some(1) && busy.stderr.contains("another program uses the interface"),
+            "{busy:?}"
+        );
         tool.signal(end);
         let ended = tool.wait();
         assert!(ended.code == Some(0) || end == "KILL", "{ended:?}");
@@ -132,7 +135,7 @@ fn an_interface_is_made_in_another_namespace_and_goes_with_the_process() {
         assert_eq!(interfaces(&holder).iter().any(|name| name == "t5"), stays, "{end}");
     }
     for (port, reason) in [
-        ("tap:lo", "is no TAP"),
+        ("tap:lo", "is not a TAP"),
         ("tap:t6,netns=/proc/self/ns/mnt", "no network namespace"),
         ("tap:t6,netns=memif-no-such", "no network namespace"),
     ] {

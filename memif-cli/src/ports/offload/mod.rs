@@ -1,5 +1,5 @@
-//! What the kernel leaves undone in packets for a TAP interface, done in software: checksums, and the segmentation of TCP and
-//! UDP packets that are larger than the interface sends. memif has no words for either.
+//! Completes packets that the kernel leaves unfinished: computes checksums, and splits TCP and UDP packets that are larger than
+//! the interface's MTU into segments. A memif packet must be complete, as the protocol has no flags for either.
 //!
 //! The kernel puts a header in front of each packet (`struct virtio_net_hdr`) that says what is left to do.
 
@@ -7,7 +7,7 @@ use memif_pmd::{Burst, PushError};
 
 /// Bytes of that header.
 pub(super) const VNET_HEADER: usize = 10;
-/// Largest packet with it: 64 KiB of IP, an Ethernet header with two tags, and room.
+/// Size of a buffer for the largest packet and this header: 64 KiB of IP, an Ethernet header with two tags, and spare room.
 pub(super) const LARGEST: usize = VNET_HEADER + 65536 + 64;
 
 const NEEDS_CHECKSUM: u8 = 1;
@@ -23,7 +23,7 @@ const UDP: u8 = 17;
 const FIN_AND_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
-/// What is left to do with a packet.
+/// The header: what is left to do with a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct VnetHeader {
     flags: u8,
@@ -46,20 +46,20 @@ impl VnetHeader {
     }
 }
 
-/// Why a packet of the kernel's was dropped.
+/// The packet cannot be completed, as its header contradicts it or a burst never takes it. It is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unfinished;
 
-/// What became of the packets that were put into a burst.
+/// How much of a packet was put into a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Put {
-    /// All are in.
+    /// All of it.
     Done,
-    /// The burst is full: the rest goes into the next one.
+    /// The burst is full. The rest is still to be put into the next one.
     Full,
 }
 
-/// A packet as the kernel gave it, which becomes one or several.
+/// A packet from the kernel, which becomes one packet or several segments.
 #[derive(Debug)]
 pub(super) struct Work {
     /// Header and packet.
@@ -74,15 +74,16 @@ impl Work {
         Self { buffer: vec![0; LARGEST], used: 0, split: None }
     }
 
-    /// Whether there is none.
+    /// Whether there is nothing to put into a burst.
     pub(super) fn is_done(&self) -> bool {
         self.used == 0
     }
 
-    /// Takes the next packet, which `read` puts into the buffer, and finishes it if it is a single one.
+    /// Reads the next packet with `read`, which writes header and packet to a buffer and returns their length. Computes the
+    /// checksum of a packet that is not split.
     ///
     /// # Errors
-    /// The header contradicts the packet, which is gone.
+    /// The outer error is that of `read`. [`Unfinished`]: the header contradicts the packet, which is dropped.
     pub(super) fn take<E>(
         &mut self,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
@@ -95,6 +96,7 @@ impl Work {
         Ok(begun)
     }
 
+    /// Does what the header says, except for writing segments.
     fn begin(&mut self) -> Result<(), Unfinished> {
         let used = self.buffer.get_mut(..self.used).unwrap_or_default();
         let Some((header, packet)) = used.split_first_chunk_mut::<VNET_HEADER>() else {
@@ -110,10 +112,10 @@ impl Work {
         Ok(())
     }
 
-    /// Appends what becomes of the packet, and calls `count` with the length of each.
+    /// Appends the packet or its segments to the burst, and calls `count` with the length of each.
     ///
     /// # Errors
-    /// A packet that no burst takes; the rest of it is gone.
+    /// [`Unfinished`]: the packet is empty or too long for any burst. The rest of it is dropped.
     pub(super) fn put(&mut self, burst: &mut Burst, mut count: impl FnMut(usize)) -> Result<Put, Unfinished> {
         let packet = self.buffer.get(VNET_HEADER..self.used).unwrap_or_default();
         let result = match &mut self.split {
@@ -141,24 +143,25 @@ impl Work {
     }
 }
 
-/// A packet on its way into segments.
+/// How a packet is split into segments, and how far that has come. Offsets and lengths are in bytes.
 #[derive(Debug)]
 struct Split {
     ip: usize,
     is_v4: bool,
     protocol: u8,
     transport: usize,
-    /// Where the payload begins.
+    /// Offset of the payload.
     payload: usize,
-    /// Payload of a segment.
+    /// Payload bytes of a segment; the last one may have fewer.
     segment: usize,
-    /// Payload that is in segments already, and the number of these.
+    /// Payload bytes that earlier segments have.
     done: usize,
+    /// Number of earlier segments.
     index: u16,
 }
 
 impl Split {
-    /// `None` if the header contradicts the packet.
+    /// How to split the packet; `None` if the header contradicts it.
     fn new(packet: &[u8], header: VnetHeader) -> Option<Self> {
         let ip = ip_header(packet)?;
         let transport = header.checksum_start;
@@ -175,7 +178,7 @@ impl Split {
         };
         let payload = transport + length;
         let fits = transport >= ip + shortest && length >= if protocol == UDP { 8 } else { 20 };
-        // also the header length of IPv4, over which its checksum goes
+        // the checksum of IPv4 covers as many bytes as its header says
         let ip_length = usize::from(packet.get(ip)? & 0x0f) * 4;
         let fits = fits && (!is_v4 || (ip_length >= 20 && ip + ip_length <= transport));
         if !fits || header.segment == 0 || payload >= packet.len() {
@@ -191,7 +194,7 @@ impl Split {
         (left > 0).then(|| self.payload + left.min(self.segment))
     }
 
-    /// Writes the next segment, as long as [`Split::next_len`] said.
+    /// Writes the next segment to `out`, whose length is that of [`Split::next_len`].
     fn write(&mut self, packet: &[u8], out: &mut [u8]) {
         let Self { ip, transport, payload, done, index, .. } = *self;
         let data = out.len() - payload;
@@ -241,18 +244,19 @@ impl Split {
     }
 }
 
-/// Completes a checksum, in whose field the kernel left that of the pseudo header. `None` if it is not in the packet.
+/// Writes the checksum of the bytes from `start` on to the field at `start + offset`, which the kernel has filled with the sum
+/// of the pseudo header. `None` if the field is not in the packet.
 fn fill_in(packet: &mut [u8], start: usize, offset: usize) -> Option<()> {
     let total = !fold(sum(packet.get(start..)?));
     let field = start.checked_add(offset)?;
-    // TCP has its field elsewhere, where 0 is allowed
+    // the field of UDP is at offset 6, that of TCP at 16, where a checksum of 0 is allowed
     let protocol = if offset == 6 { UDP } else { TCP };
     packet.get_mut(field..field + 2)?.copy_from_slice(&not_zero(total, protocol).to_ne_bytes());
     Some(())
 }
 
-/// Completes the checksum of a TCP or UDP packet in whose field is that of the pseudo header alone, as the kernel's are that
-/// have not passed an interface. A right checksum stays as it is also where it happens to be that number.
+/// Completes the checksum of a TCP or UDP packet that has only the sum of the pseudo header in its field, as packets from this
+/// machine's own stack do. A complete checksum that happens to equal that sum is computed again, with the same result.
 pub(super) fn complete_checksum(packet: &mut [u8]) {
     let _ = complete(packet);
 }
@@ -282,7 +286,7 @@ fn complete(packet: &mut [u8]) -> Option<()> {
         UDP => 6,
         _ => return None,
     };
-    // without padding
+    // Ethernet's padding is not part of the checksum
     let packet = packet.get_mut(..transport + usize::from(length))?;
     let field = [*packet.get(transport + offset)?, *packet.get(transport + offset + 1)?];
     let [high, low] = length.to_be_bytes();
@@ -293,7 +297,7 @@ fn complete(packet: &mut [u8]) -> Option<()> {
     fill_in(packet, transport, offset)
 }
 
-/// Where the IP header begins, behind Ethernet's and its tags.
+/// Offset of the IP header, behind the Ethernet header and its VLAN tags.
 fn ip_header(packet: &[u8]) -> Option<usize> {
     let mut ip = ETHERNET;
     while VLAN_TAGS.iter().any(|tag| packet.get(ip - 2..ip) == Some(tag)) {
@@ -302,12 +306,13 @@ fn ip_header(packet: &[u8]) -> Option<usize> {
     (ip < packet.len()).then_some(ip)
 }
 
-/// In UDP, 0 says that there is no checksum: the other zero of the ones' complement is written.
+/// The checksum to write. In UDP, a field of 0 means that there is no checksum, so 0xffff stands for 0.
 fn not_zero(sum: u16, protocol: u8) -> u16 {
     if sum == 0 && protocol == UDP { u16::MAX } else { sum }
 }
 
-/// The ones' complement sum, not folded, in the byte order of the machine: that order cancels out (RFC 1071).
+/// The ones' complement sum in the machine's byte order, not yet folded to 16 bits. A checksum that is written in the same order
+/// is right on any machine (RFC 1071).
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
     let mut last = [0; 4];
@@ -316,6 +321,7 @@ fn sum(bytes: &[u8]) -> u64 {
         + u64::from(u32::from_ne_bytes(last))
 }
 
+/// Folds a ones' complement sum to 16 bits.
 fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

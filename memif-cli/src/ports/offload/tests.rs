@@ -1,4 +1,4 @@
-//! Packets of a kernel, finished.
+//! Unfinished packets of a kernel are completed.
 
 use super::*;
 use etherparse::{PacketBuilder, PacketHeaders, TransportHeader};
@@ -10,7 +10,7 @@ fn header(flags: u8, gso: u8, segment: u16, start: usize, offset: u16) -> [u8; V
     [&[flags, gso], words.as_flattened()].concat().try_into().unwrap()
 }
 
-/// What becomes of a packet, with bursts of two packets.
+/// The packets that a packet becomes, put into bursts of two.
 fn packets(header: [u8; VNET_HEADER], packet: &[u8]) -> Result<Vec<Vec<u8>>, Unfinished> {
     let mut work = Work::new();
     let read = |buffer: &mut [u8]| {
@@ -132,7 +132,7 @@ fn large_packets_become_segments_with_right_numbers_and_checksums() {
 }
 
 #[test]
-fn a_checksum_that_was_left_open_is_filled_in() {
+fn an_unfinished_checksum_is_completed() {
     for (v6, udp) in [(false, false), (true, false), (false, true), (true, true)] {
         for len in [0, 1, 1000, 1001] {
             let (whole, transport) = build(v6, false, udp, &payload(len));
@@ -147,7 +147,7 @@ fn a_checksum_that_was_left_open_is_filled_in() {
             open[field..field + 2].copy_from_slice(&pseudo.to_ne_bytes());
             let header = header(NEEDS_CHECKSUM, 0, 0, transport, offset);
             assert_eq!(packets(header, &open).unwrap().concat(), whole);
-            // without a header that says so, behind which there may be padding
+            // the same without a header that asks for it, and with padding
             open.extend([7; 3]);
             for packet in [&mut open, &mut [&whole[..], &[7; 3]].concat()] {
                 complete_checksum(packet);
@@ -158,15 +158,15 @@ fn a_checksum_that_was_left_open_is_filled_in() {
 }
 
 #[test]
-fn packets_that_are_complete_stay_as_they_are() {
+fn complete_packets_are_not_changed() {
     let (packet, _) = build(false, false, false, b"data");
     assert_eq!(packets([0; VNET_HEADER], &packet).unwrap(), [packet]);
 }
 
 proptest! {
-    /// The kernel is right; a bug in it, or in us, must not end the process.
+    /// Correct kernels send no such headers, but a bug in one must not end the process.
     #[test]
-    fn no_header_and_no_packet_make_it_panic(
+    fn no_header_and_no_packet_cause_a_panic(
         head in any::<[u8; VNET_HEADER]>(),
         gso in prop::sample::select(vec![0, 1, 3, 4, 5, 0x81]),
         start in 0usize..80,

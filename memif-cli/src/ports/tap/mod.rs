@@ -1,4 +1,4 @@
-//! `tap:NAME`: an interface of the kernel whose other end is this process.
+//! `tap:NAME`: a TAP interface. The kernel's stack is at its other end.
 
 mod spec;
 
@@ -22,7 +22,7 @@ use crate::report::Drops;
 
 pub(crate) use spec::TapSpec;
 
-/// The port. The kernel removes the interface when the process ends, unless it persists.
+/// A `tap:` port. The kernel removes the interface when the process ends, unless it persists.
 pub(crate) struct TapPort {
     name: String,
     queues: Vec<Arc<SyncDevice>>,
@@ -31,16 +31,17 @@ pub(crate) struct TapPort {
 }
 
 impl TapPort {
-    /// Makes the interface.
+    /// Creates the interface.
     ///
     /// # Errors
-    /// No right, no such device, a name that another interface has, a namespace that cannot be entered.
+    /// [`ToolError::Port`]: no permission, no device /dev/net/tun, another interface with the same name, or a network namespace
+    /// that cannot be entered.
     pub(crate) fn open(spec: &TapSpec) -> Result<Self, ToolError> {
         let queues = match &spec.netns {
-            None => spec.make()?,
+            None => spec.create()?,
             Some(namespace) => {
                 let there = spec.clone();
-                let made = within(namespace, move || Ok::<_, SocketError>(there.make()));
+                let made = within(namespace, move || Ok::<_, SocketError>(there.create()));
                 made.map_err(|error| spec.failed(error.to_string()))??
             }
         };
@@ -52,7 +53,7 @@ impl TapPort {
         })
     }
 
-    /// The device of this queue, and one of its two ends.
+    /// The device of this queue, with counters for one direction.
     fn end(&self, queue: u16) -> Result<(Arc<SyncDevice>, End), ToolError> {
         let device = self.queues.get(usize::from(queue)).ok_or_else(|| no_queue(&self.name, queue))?;
         Ok((Arc::clone(device), End::new(&self.name, &self.losses, &self.fate)))
@@ -100,7 +101,7 @@ impl Port for TapPort {
     }
 }
 
-/// Packets from the kernel.
+/// Receives packets from the kernel.
 struct TapInlet {
     device: Arc<SyncDevice>,
     end: End,
@@ -112,7 +113,7 @@ impl Receive for TapInlet {
         burst.set_aside();
         let before = burst.len();
         let Self { device, end, work } = self;
-        // a bound also for those that are dropped
+        // dropped packets do not fill the burst: this bounds them too
         for _ in 0..burst.capacity() {
             if end.has_failed() || burst.room() == 0 {
                 break;
@@ -162,11 +163,11 @@ impl Inlet for TapInlet {
     }
 }
 
-/// Packets to the kernel.
+/// Sends packets to the kernel.
 struct TapOutlet {
     device: Arc<SyncDevice>,
     end: End,
-    /// A header and a packet.
+    /// The header and the packet of one write.
     buffer: Vec<u8>,
 }
 
@@ -181,7 +182,7 @@ impl Transmit for TapOutlet {
             let mut taken = 0;
             for packet in packets {
                 buffer.clear();
-                // nothing is left to do: its checksums are in it, for the kernel to verify
+                // a header of zeros: the packet is complete, and the kernel verifies its checksums
                 buffer.extend_from_slice(&[0; VNET_HEADER]);
                 buffer.extend_from_slice(packet);
                 match device.send(buffer) {

@@ -1,4 +1,4 @@
-//! A TAP interface as text, and making it.
+//! The text of a `tap:` port, and creating its interface.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use crate::error::ToolError;
 use crate::ports::keys::Keys;
 
-/// A TAP interface as text.
+/// The text of a `tap:` port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TapSpec {
     pub(super) name: String,
@@ -25,10 +25,10 @@ pub(crate) struct TapSpec {
 const KEYS: [&str; 6] = ["mtu", "mac", "ip", "netns", "queues", "persist"];
 
 impl TapSpec {
-    /// Reads `NAME[,key=value…]`.
+    /// Parses `NAME[,key=value…]`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`ToolError::Usage`] says what is wrong.
     pub(crate) fn parse(text: &str) -> Result<Self, ToolError> {
         let keys = Keys::split("tap", text, &KEYS, &["ip"])?;
         let name = keys.name.to_owned();
@@ -56,13 +56,17 @@ impl TapSpec {
             }
         }
         if spec.ip.iter().filter(|(address, _)| address.is_ipv4()).count() > 1 {
-            return Err(keys.wrong("one IPv4 address at most; several of IPv6 are allowed"));
+            return Err(keys.wrong("ip may be given once for IPv4, and several times for IPv6"));
         }
         Ok(spec)
     }
 
-    /// Makes the interface, or attaches to one that persists, in the namespace of the calling thread.
-    pub(super) fn make(&self) -> Result<Vec<SyncDevice>, ToolError> {
+    /// Creates the interface, or attaches to one that persists, in the network namespace of the calling thread. Returns its
+    /// queues.
+    ///
+    /// # Errors
+    /// [`ToolError::Port`]: the interface cannot be created, or one of its properties cannot be set.
+    pub(super) fn create(&self) -> Result<Vec<SyncDevice>, ToolError> {
         let mut builder = DeviceBuilder::new()
             .name(&self.name)
             .layer(Layer::L2)
@@ -89,7 +93,7 @@ impl TapSpec {
         for (address, prefix) in &self.ip {
             let IpAddr::V6(address) = address else { continue };
             match first.add_address_v6(*address, *prefix) {
-                // an interface that persists has it
+                // an interface that persisted still has the address
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => set(&format!("the address {address}/{prefix}"), result)?,
             }
@@ -114,13 +118,11 @@ impl TapSpec {
     }
 }
 
-/// Why an interface cannot be had, and what to do.
+/// The message for an interface that cannot be created: why, and what to do.
 fn open_problem(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::PERM | Errno::ACCESS) => {
-            format!(
-                "no permission: {error}; it takes CAP_NET_ADMIN: run as root, or give the program that capability"
-            )
+            format!("no permission: {error}; run as root, or give the program CAP_NET_ADMIN")
         }
         Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
             format!(
@@ -128,11 +130,11 @@ fn open_problem(error: &io::Error) -> String {
             )
         }
         Some(Errno::BUSY) => {
-            format!("another program uses it: {error}; stop that one or choose another name")
+            format!("another program uses the interface: {error}; stop that program, or choose another name")
         }
         Some(Errno::INVAL) => {
             format!(
-                "an interface of that name is no TAP, or has another queues=N: {error}; choose another name"
+                "an interface with this name is not a TAP, or has another number of queues: {error}; choose another name"
             )
         }
         _ => format!("cannot be opened: {error}"),
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_is_read() {
+    fn every_key_is_parsed() {
         let text = "t0,mtu=9000,mac=02:00:00:00:0a:01,ip=10.0.0.1/24,ip=fd00::1/64,netns=/proc/1/ns/net,queues=4,persist";
         let spec = TapSpec::parse(text).unwrap();
         let expected = TapSpec {
@@ -187,7 +189,7 @@ mod tests {
             ("t0,ip=10.0.0.1", "10.0.0.1/24"),
             ("t0,ip=10.0.0.1/33", "10.0.0.1/24"),
             ("t0,ip=224.0.0.1/24", "10.0.0.1/24"),
-            ("t0,ip=10.0.0.1/24,ip=10.0.0.2/24", "one IPv4 address"),
+            ("t0,ip=10.0.0.1/24,ip=10.0.0.2/24", "once for IPv4"),
             ("t0,netns=", "namespace"),
             ("t0,queues=0", "1 to 256"),
             ("t0,persist=yes", "takes no value"),

@@ -1,4 +1,4 @@
-//! `--capture`: what passes the memif ports of a command, as pcapng.
+//! `--capture`: copies the packets of a command's memif ports to a pcapng file.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -15,24 +15,24 @@ use crate::observe::pcapng::Pcapng;
 use crate::ports::Port;
 use crate::status::note;
 
-/// Most bytes of packets that wait to be written.
+/// Most bytes of packets that wait to be written; beyond that, packets are not captured.
 const LIMIT: usize = 64 << 20;
-/// Bytes that are written at a time.
+/// Bytes that are buffered before they are written to the file.
 const BUFFER: usize = 1 << 20;
 
 /// A capture that is being written.
 pub(crate) struct Capture {
     path: String,
-    /// Taken when it ends.
+    /// `None` once the capture has ended.
     mirror: Option<Mirror>,
     output: Arc<Mutex<Output>>,
 }
 
-/// What the writer's thread works with.
+/// The file, as the mirror's thread writes it.
 struct Output {
     writer: Pcapng<BufWriter<File>>,
     rings: Vec<Ring>,
-    /// Why nothing more is written.
+    /// The first error of a write. Nothing is written after it.
     failed: Option<io::Error>,
 }
 
@@ -44,10 +44,12 @@ struct Ring {
 }
 
 impl Capture {
-    /// Copies what passes `ports` to the file of this path from now on; raises `stop` if it cannot be written.
+    /// Creates the file, and begins to copy the packets that the memif ports among `ports` receive and send. If a write fails
+    /// later, `stop` is raised and [`Capture::finish`] returns the error.
     ///
     /// # Errors
-    /// [`ToolError::Capture`]; [`ToolError::Usage`] if none of them is a memif port; no thread.
+    /// [`ToolError::Capture`]: the file cannot be written. [`ToolError::Usage`]: none of the ports is a memif port, or the path is
+    /// `-`. [`ToolError::Memif`]: the mirror's thread cannot be started.
     pub(crate) fn start(path: &str, ports: &[&dyn Port], stop: &Stop) -> Result<Self, ToolError> {
         let interfaces: Vec<_> = ports.iter().filter_map(|port| port.interface()).collect();
         if interfaces.is_empty() {
@@ -85,10 +87,10 @@ impl Capture {
         Ok(capture)
     }
 
-    /// Writes what was copied, and what was not.
+    /// Ends the capture: writes the packets that still wait, and how many were captured and how many were not.
     ///
     /// # Errors
-    /// [`ToolError::Capture`].
+    /// [`ToolError::Capture`]: the file could not be written, now or earlier.
     pub(crate) fn finish(mut self) -> Result<(), ToolError> {
         self.end()
     }
@@ -109,19 +111,19 @@ impl Capture {
 }
 
 impl Drop for Capture {
-    /// After an error of the command, which says more.
+    /// Ends the capture after an error of the command, which is reported instead of one of the capture.
     fn drop(&mut self) {
         let _ = self.end();
     }
 }
 
 fn lock(output: &Mutex<Output>) -> std::sync::MutexGuard<'_, Output> {
-    // what is written after a panic is not worse than what was written before
+    // after a panic of the writer, the file is still ended as well as it can be
     output.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Output {
-    /// Adds the interface of a queue, by the number of its source.
+    /// Writes the description of a queue's interface, whose number is that of its source.
     fn describe(&mut self, prefix: &str, source: &MirrorSource) -> io::Result<()> {
         let direction = match source.ring() {
             RingDirection::S2M => Direction::S2m,
@@ -148,7 +150,7 @@ impl Output {
         if burst.is_last() { self.writer.flush() } else { Ok(()) }
     }
 
-    /// Writes how many packets were copied and how many were not; returns both.
+    /// Writes how many packets of each queue were captured and how many were not. Returns both sums.
     fn finish(&mut self, sources: &[Arc<MirrorSource>]) -> io::Result<(u64, u64)> {
         let mut total = (0, 0);
         for (source, Ring { name, description, .. }) in sources.iter().zip(&self.rings) {

@@ -1,4 +1,4 @@
-//! What workers publish, summed up for the report.
+//! Sums up the counters and latencies of all workers for the report.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::report::{Drops, QueueTotals, Totals};
 pub(crate) struct Feeds {
     published: Vec<Arc<Published>>,
     handovers: Vec<Arc<Handover>>,
-    /// Workers that send what the others receive.
+    /// Counters of the senders whose packets the other workers receive.
     senders: Vec<Arc<Published>>,
-    /// What a generator received, and does not measure.
+    /// Counters of packets that a generator receives without measuring them.
     other: Vec<Arc<Published>>,
     /// The rate of a generator.
     pace: Option<Pace>,
@@ -39,7 +39,7 @@ impl Feeds {
         self.senders.push(worker);
     }
 
-    /// Adds what a generator received, and does not measure.
+    /// Adds counters of packets that a generator receives without measuring them.
     pub(crate) fn follow_other(&mut self, worker: Arc<Published>) {
         self.other.push(worker);
     }
@@ -54,7 +54,7 @@ impl Feeds {
         self.handovers.iter().all(|handover| handover.is_done())
     }
 
-    /// Received so far.
+    /// Counters of the workers so far, without senders.
     pub(crate) fn counts(&self) -> Counts {
         sum(&self.published)
     }
@@ -95,7 +95,7 @@ fn sum(workers: &[Arc<Published>]) -> Counts {
     workers.iter().fold(Counts::default(), |total, worker| total.join(worker.read()))
 }
 
-/// What the ports have dropped, by reason.
+/// Number of packets that the ports have dropped, by reason.
 fn drops(ports: &[&dyn Port]) -> Drops {
     let mut drops = Drops::new();
     for (reason, count) in ports.iter().flat_map(|port| port.drops()) {
@@ -104,7 +104,7 @@ fn drops(ports: &[&dyn Port]) -> Drops {
     drops
 }
 
-/// What has passed the queues of memif ports.
+/// Counters of each queue of the memif ports.
 fn queues(ports: &[&dyn Port]) -> Vec<QueueTotals> {
     let mut totals = Vec::new();
     for (port, details) in ports.iter().filter_map(|port| Some((port.name(), port.details()?))) {

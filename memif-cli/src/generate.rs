@@ -18,12 +18,12 @@ use crate::sink::Sink;
 use crate::status::Voice;
 use crate::tools::{COUNTERS_ONLY, Plan, inlets, instance, run, start};
 
-/// A number that tells the packets of this run of a generator from those of others: 24 bits.
+/// A random number of 24 bits that distinguishes the packets of this run from those of other generators.
 pub(crate) fn generator_instance() -> u32 {
     instance() >> 8
 }
 
-/// How packets are filled, for a sink that verifies or not.
+/// How packets are filled: with content of their own if the sink verifies them.
 pub(crate) fn fill(verify: bool) -> Fill {
     if verify { Fill::BySequence } else { Fill::Plain }
 }
@@ -31,7 +31,7 @@ pub(crate) fn fill(verify: bool) -> Fill {
 /// `memif gen`
 ///
 /// # Errors
-/// See [`ToolError`]; with `--rtt` includes that nothing came back.
+/// See [`ToolError`]; with `--rtt` it is also an error if no packet comes back.
 pub(crate) fn generate(args: &GenArgs) -> Result<(), ToolError> {
     let session = start(&args.run, Voice::of(args.run.span.json))?;
     let port = session.open(&args.port.parse()?, CaptureUse::Write(Framing::Ethernet))?;
@@ -54,7 +54,8 @@ pub(crate) fn generate(args: &GenArgs) -> Result<(), ToolError> {
     run(&session, &[&*port], make, &args.run, COUNTERS_ONLY).map(drop)
 }
 
-/// With `--rtt`: what comes back is measured, and waited for at the end.
+/// `memif gen --rtt`: measures the round trip of the packets that the peer sends back. After the last packet is sent, waits until
+/// all have come back or none has come back for two seconds.
 fn round_trips(session: &Session, port: &dyn Port, order: &Order, args: &GenArgs) -> Result<(), ToolError> {
     if port.rx_count() == 0 {
         return Err(ToolError::Usage(format!(
@@ -74,8 +75,8 @@ fn round_trips(session: &Session, port: &dyn Port, order: &Order, args: &GenArgs
     }
 }
 
-/// A generator for each tx queue. What comes on the rx queues is received by them in turn: an echo that cannot send its
-/// packets back would stop receiving.
+/// A worker with a generator for each tx queue. Each worker also receives on its share of the rx queues: an echo whose packets
+/// are not received would stop receiving.
 fn generators(
     port: &dyn Port,
     order: &Order,
@@ -117,7 +118,7 @@ fn generators(
     Ok((workers, feeds))
 }
 
-/// Packets that a generator receives without measuring them: counted and dropped.
+/// Counts and drops the packets that a generator receives without measuring them.
 #[derive(Default)]
 struct Others {
     counts: Counts,

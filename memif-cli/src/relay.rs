@@ -13,14 +13,14 @@ use crate::ports::{Inlet, Outlet};
 pub(crate) struct Relay {
     /// Index of the receive queue whose turn is next.
     next: usize,
-    /// Raised when no packet will come any more.
+    /// Raised when the receive queues will receive no more packets.
     over: Stop,
     counts: Counts,
     published: Arc<Published>,
 }
 
 impl Relay {
-    /// A relay that raises `over` when no packet will come any more, and where it publishes its counters.
+    /// A relay and its published counters. It raises `over` when its receive queues will receive no more packets.
     pub(crate) fn new(over: &Stop) -> (Self, Arc<Published>) {
         let published = Arc::<Published>::default();
         let relay = Self {
@@ -69,7 +69,7 @@ impl Relay {
         }
     }
 
-    /// After a turn without packets.
+    /// Raises `over` if no receive queue will receive more packets. Called after a turn without packets.
     #[inline]
     fn look_for_the_end(&self, from: &[Box<dyn Inlet>]) {
         if from.iter().all(|rx| rx.is_over()) {

@@ -1,8 +1,8 @@
 //! Metrics over HTTP, served by one thread.
 //!
-//! Clients are not trusted. A connection has one request, a small head and [`LIMIT`]; of more than [`MOST`] connections the
-//! oldest is closed for each new one. So a client that is slow, silent or greedy keeps nobody else waiting, and all of them
-//! together take a bounded amount of memory.
+//! Clients are not trusted. A connection carries one request with a head of at most [`HEAD`] bytes, and is closed after
+//! [`LIMIT`]. When there are [`MOST`] connections, a new one replaces the oldest. So slow or silent clients do not block others,
+//! and the memory for connections is bounded.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -29,26 +29,26 @@ use crate::error::ToolError;
 
 /// The media type of OpenMetrics text.
 const OPENMETRICS: &str = memif_metrics::CONTENT_TYPE;
-/// Where the metrics are.
+/// The path of the metrics.
 const PATH: &str = "/metrics";
-/// Most connections at a time.
+/// Most connections at the same time.
 const MOST: usize = 64;
 /// How long a connection may last.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Largest head of a request, in bytes: the least that the library takes.
+/// Largest head of a request, in bytes: the smallest limit that hyper accepts.
 const HEAD: usize = 8192;
-/// How old what is served may be.
+/// How long a text is served again before `source` is called for a new one.
 const FRESH: Duration = Duration::from_millis(100);
-/// Between two attempts to accept while the process has no descriptors.
+/// Time between two attempts to accept while the process has no free file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Makes the text that is served.
+/// Returns the text to serve.
 pub(crate) trait Source: Fn() -> String + Send + Sync + 'static {}
 impl<F: Fn() -> String + Send + Sync + 'static> Source for F {}
 
-/// Serves until it is dropped.
+/// An HTTP server on a thread of its own. It ends when it is dropped.
 pub(crate) struct Server {
-    /// Where.
+    /// The address that it listens on.
     address: SocketAddr,
     /// Ends the thread when it is dropped.
     stop: Option<oneshot::Sender<Infallible>>,
@@ -56,27 +56,28 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves what `source` gives for each request. With port 0 the kernel chooses one.
+    /// Serves the text that `source` returns. With port 0 the kernel chooses a free port.
     ///
     /// # Errors
-    /// [`ToolError::Listen`]: an address that is in use or none of this host's; [`ToolError::Thread`].
+    /// [`ToolError::Listen`]: the address is in use, or is not an address of this host. [`ToolError::Thread`]: the thread cannot
+    /// be started.
     pub(crate) fn start(address: SocketAddr, source: impl Source) -> Result<Self, ToolError> {
         let failed = |error| ToolError::Listen { address, error };
         let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(failed)?;
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (stop, stopped) = oneshot::channel();
-        let source = seldom(source);
+        let source = rate_limited(source);
         let body = move || {
             runtime.spawn(accept(listener, Arc::new(source)));
-            // an error: the other end was dropped
+            // returns an error when the sender is dropped, which is the signal to end
             let _ = runtime.block_on(stopped);
         };
         let thread = spawn("memif-http", None, body).map_err(ToolError::Thread)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where the metrics are.
+    /// The URL of the metrics.
     pub(crate) fn url(&self) -> String {
         format!("http://{}{PATH}", self.address)
     }
@@ -85,13 +86,13 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // it has not panicked: nothing in it does
+        // an error would be a panic of the thread, which the panic hook has reported
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// `source`, which is asked at most once each [`FRESH`], whatever clients do.
-fn seldom(source: impl Source) -> impl Source {
+/// A source that calls `source` at most once in [`FRESH`], however many requests there are.
+fn rate_limited(source: impl Source) -> impl Source {
     let last = Mutex::new(None::<(Instant, String)>);
     move || {
         // nothing panics while the text is replaced
@@ -103,7 +104,7 @@ fn seldom(source: impl Source) -> impl Source {
     }
 }
 
-/// Accepts clients, until the runtime ends.
+/// Accepts connections until the runtime ends.
 async fn accept(listener: TcpListener, source: Arc<impl Source>) {
     let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -128,7 +129,7 @@ async fn serve(stream: TcpStream, source: Arc<impl Source>) {
     });
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(HEAD);
-    // what is wrong with a client's request is the client's to know
+    // the client is told what is wrong with its request; nobody else needs to know
     let _ = http.serve_connection(TokioIo::new(stream), answer).await;
 }
 
@@ -154,7 +155,7 @@ fn response(
     response
 }
 
-/// An address to listen on; a port alone, also behind a colon, is one of this host's loopback address.
+/// Parses an address to listen on. A port alone, with or without a colon before it, is one of 127.0.0.1.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix(':').unwrap_or(text);
     let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_say_nothing_keep_nobody_waiting() {
+    fn silent_clients_do_not_block_others() {
         let server = server();
         let mut silent: Vec<_> = (0..3 * MOST).map(|_| TcpStream::connect(server.address).unwrap()).collect();
         for client in &mut silent {

@@ -36,7 +36,7 @@ impl Quota {
     }
 }
 
-/// Packets of one run of a generator, which is all that its own sink counts.
+/// Counts the packets of one run of a generator apart from all others.
 #[derive(Debug)]
 struct Ours {
     instance: u32,
@@ -68,7 +68,7 @@ impl Ours {
         }
     }
 
-    fn tell(&self, now: u64) -> Moved {
+    fn publish(&self, now: u64) -> Moved {
         if self.others > 0 {
             let mut counts = Counts::default();
             counts.reached(self.others, 0, now);
@@ -102,7 +102,7 @@ impl Sink {
         Ok((sink, published, handover))
     }
 
-    /// Counts packets of the generator's run `instance` alone, and others apart. Gives where those are published.
+    /// From now on counts only the packets of the generator run `instance`. Returns the counters of all other packets.
     pub(crate) fn count_only(&mut self, instance: u32) -> Arc<Published> {
         let published = Arc::<Published>::default();
         let ours = Ours { instance, moved: Moved::default(), others: 0, published: Arc::clone(&published) };
@@ -122,7 +122,7 @@ impl Sink {
         self.inspect(burst, now);
         burst.clear();
         let moved = match &self.ours {
-            Some(ours) => ours.tell(now),
+            Some(ours) => ours.publish(now),
             None => rx.moved(),
         };
         self.counts.reached(moved.packets, moved.bytes, now);
@@ -195,7 +195,7 @@ mod tests {
         }
         burst.push(b"another packet").unwrap();
         sink.inspect(&burst, 1000);
-        let moved = sink.ours.as_ref().map(|ours| ours.tell(1000)).unwrap();
+        let moved = sink.ours.as_ref().map(|ours| ours.publish(1000)).unwrap();
         assert_eq!((moved.packets, moved.bytes, others.read().packets), (2, 128, 2));
     }
 

@@ -20,19 +20,19 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "memif: {text}");
 }
 
-/// How much is said about links.
+/// Which status messages about links are printed, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Voice {
-    /// All, as messages.
+    /// All messages, as text on standard error.
     Text,
-    /// All, as messages and as JSON objects on standard output.
+    /// All messages, as text on standard error and as JSON objects on standard output.
     Json,
-    /// That attempts fail, as messages: for a process that another one watches.
+    /// Only failed attempts to connect, as text: for a process that another one watches.
     Failures,
 }
 
 impl Voice {
-    /// For a command with or without `--json`.
+    /// The choice for a command with or without `--json`.
     pub(crate) fn of(json: bool) -> Self {
         if json { Self::Json } else { Self::Text }
     }
@@ -87,7 +87,7 @@ impl Notes {
         if self.voice == Voice::Json {
             let record =
                 EventRecord { time: unix_seconds(), r#final: false, event, port: &self.name, reason };
-            // what cannot be written shows at the next line of the report
+            // if this fails, so does the next line of the report, which returns the error
             let _ = print(&json(&record));
         }
     }

@@ -20,14 +20,14 @@ use crate::session::{CaptureUse, Session};
 use crate::sink::{Quota, Sink};
 use crate::status::Voice;
 
+/// A run that measures no latency and verifies nothing.
 pub(crate) const COUNTERS_ONLY: Measures = Measures { latency: None, verify: false };
-/// Idle rounds before a worker of adaptive queues sleeps: some hundreds of microseconds.
+/// Rounds without packets after which a worker of adaptive queues sleeps: some hundreds of microseconds.
 const ADAPTIVE_ROUNDS: u32 = 10_000;
-
-/// The same beside a port of the kernel's, each of whose rounds takes a system call.
+/// The same for a worker with a port of the kernel, each of whose rounds takes a system call.
 const KERNEL_ROUNDS: u32 = 100;
 
-/// A number that distinguishes the packets of this run from those of other runs.
+/// A random number that distinguishes the packets of this run from those of other runs.
 pub(crate) fn instance() -> u32 {
     let [a, b, c, d, ..] = RandomState::new().hash_one(0).to_ne_bytes();
     u32::from_ne_bytes([a, b, c, d])
@@ -39,7 +39,7 @@ pub(crate) fn start(args: &RunArgs, voice: Voice) -> Result<Session, ToolError> 
     Session::start(voice)
 }
 
-/// Every `step`th receive queue, from `first` on.
+/// Takes every `step`th receive queue, from `first` on.
 pub(crate) fn inlets(port: &dyn Port, first: u16, step: u16) -> Result<Vec<Box<dyn Inlet>>, ToolError> {
     (first..port.rx_count()).step_by(step.into()).map(|queue| port.rx(queue)).collect()
 }
@@ -65,7 +65,7 @@ pub(crate) fn sink(args: &SinkArgs) -> Result<(), ToolError> {
     }
 }
 
-/// A sink for each rx queue, the first of which to see the end of all packets raises `over`.
+/// A worker with a sink for each rx queue. The first sink whose queue will receive no more packets raises `over`.
 fn sinks(
     port: &dyn Port,
     over: &Stop,
@@ -132,7 +132,7 @@ pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
     if args.child {
         let stop = session.stop.clone();
         let watch = move || {
-            // at its end or on an error, the process at the other end is gone
+            // standard input ends when the parent process has ended
             let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
             stop.stop();
         };
@@ -142,7 +142,8 @@ pub(crate) fn forward(args: &ForwardArgs) -> Result<(), ToolError> {
     run(&session, &[&*left, &*right], make, &args.run, COUNTERS_ONLY).map(drop)
 }
 
-/// A relay for each tx queue of each way that has a ring; the rx queues take turns among them.
+/// A worker with a relay for each usable tx queue, for each pair of ports to receive from and to send to. The rx queues are
+/// distributed among the relays in turn.
 fn relays(
     ways: &[(&dyn Port, &dyn Port)],
     over: &Stop,
@@ -173,8 +174,8 @@ fn relays(
     Ok((workers.idle(idle_for(&modes, beside_the_kernel)), feeds))
 }
 
-/// How workers idle that receive on queues of these modes: none sleeps over a queue that is polled, unless there is a port of
-/// the kernel's, which needs the processor as well.
+/// How workers with rx queues of these modes spend rounds without packets. Workers with a polled queue do not sleep, unless a
+/// port of the kernel is in use: then the kernel needs the core as well.
 pub(crate) fn idle_for(modes: &[RxMode], beside_the_kernel: bool) -> Idle {
     if beside_the_kernel {
         Idle::Sleep { after: KERNEL_ROUNDS }
@@ -187,7 +188,7 @@ pub(crate) fn idle_for(modes: &[RxMode], beside_the_kernel: bool) -> Idle {
     }
 }
 
-/// Waits for the ports, runs the workers that `make` gives, and reports until the end.
+/// Waits until the ports are up, runs the workers that `make` returns, and reports until the run ends.
 pub(crate) fn run(
     session: &Session,
     ports: &[&dyn Port],
@@ -198,16 +199,16 @@ pub(crate) fn run(
     Plan { measures, halt: None }.run(session, ports, make, args)
 }
 
-/// What is peculiar to a run.
+/// How a run is measured and ended.
 pub(crate) struct Plan<'a> {
     /// What is measured.
     pub measures: Measures,
-    /// Ends sending; what was sent is then waited for.
+    /// Raised at the end to stop the senders. The run then waits for the packets that are in flight.
     pub halt: Option<&'a Stop>,
 }
 
 impl Plan<'_> {
-    /// Waits for the ports, runs the workers that `make` gives, and reports until the end.
+    /// Waits until the ports are up, runs the workers that `make` returns, and reports until the run ends.
     pub(crate) fn run(
         &self,
         session: &Session,
@@ -238,7 +239,7 @@ impl Plan<'_> {
         ended?;
         let totals = finished?;
         captured?;
-        // what a worker could not do at its end
+        // an error of a queue that was dropped with its worker
         check()?;
         Ok(totals)
     }

@@ -15,7 +15,7 @@ use crate::host::address::{Identity, parse_address, parse_mac};
 use crate::packet::Framing;
 use crate::ports::Port;
 
-/// What the host is called.
+/// The addresses of the host.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct IdentityArgs {
     /// Our addresses, each with the length of its network's prefix, such as 10.0.0.2/24,2001:db8::2/64
@@ -27,10 +27,10 @@ pub(crate) struct IdentityArgs {
 }
 
 impl IdentityArgs {
-    /// For an open port.
+    /// The addresses of a host on this port.
     ///
     /// # Errors
-    /// As [`Identity::new`]; punt/inject mode, and ports that nothing comes from.
+    /// [`ToolError::Usage`]: the port has punt/inject mode or no rx queues, or [`Identity::new`] refuses the addresses.
     pub(crate) fn identity(&self, port: &dyn Port) -> Result<Identity, ToolError> {
         let is_punt = port.details().is_some_and(|details| details.mode == Mode::PuntInject);
         if is_punt || port.rx_count() == 0 {
@@ -47,7 +47,7 @@ pub(crate) struct RespondArgs {
     /// The port, PATH[,key=value…]
     #[arg(value_name = "PORT")]
     pub port: PortText,
-    /// What the host is called.
+    /// The addresses of the host.
     #[command(flatten)]
     pub identity: IdentityArgs,
     /// Options of all commands that move packets.
@@ -61,10 +61,10 @@ pub(crate) struct PingArgs {
     /// The port, PATH[,key=value…]
     #[arg(value_name = "PORT")]
     pub port: PortText,
-    /// The address of the host that shall answer
+    /// The address of the host to ping
     #[arg(value_name = "TARGET")]
     pub target: IpAddr,
-    /// What the host is called.
+    /// The addresses of the host.
     #[command(flatten)]
     pub identity: IdentityArgs,
     /// Stop after this many requests, when all are answered or 10 seconds after the last one; by default, run until Ctrl-C
@@ -73,7 +73,7 @@ pub(crate) struct PingArgs {
     /// Time between two requests
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub interval: Duration,
-    /// When it begins and ends, and what it prints.
+    /// Options of all commands that wait for a link.
     #[command(flatten)]
     pub span: SpanArgs,
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `port`, `run` | what several commands have |
+//! | `port`, `run` | options of several commands |
 //! | `traffic`, `demo`, `host`, `observe` | the options of each command: `gen` to `forward`; `demo`; `respond` and `ping`; `show`, `dump` and `exporter` |
 //! | `values` | numbers and durations |
 //! | `problem` | clap's errors as one line, without secrets |
@@ -59,7 +59,7 @@ Environment:
 Exit status: 0 success, also when the reader of the output has gone; 1 failure: packets did not
 verify, nothing answered; 2 wrong command line.";
 
-/// What stands below the help of the whole program.
+/// The text below the help of the whole program.
 fn notes() -> String {
     format!("{PORTS}\n\n{EXAMPLES}")
 }

@@ -1,4 +1,4 @@
-//! Command lines of what looks at links from outside.
+//! Options of `show`, `dump` and `exporter`, which observe the links of other programs.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use memif_observe::Scope;
 
 use crate::serve::address;
 
-/// Which links.
+/// Which links to observe.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ScopeArgs {
     /// The links of this socket: a path, or an abstract address that begins with @; by default all that can be found
@@ -19,7 +19,7 @@ pub(crate) struct ScopeArgs {
 }
 
 impl ScopeArgs {
-    /// For the library.
+    /// The same, as the library takes it.
     pub(crate) fn scope(&self) -> Scope {
         Scope { pid: self.pid, socket: self.socket.clone() }
     }
@@ -28,7 +28,7 @@ impl ScopeArgs {
 /// `memif show`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Which links.
+    /// Which links to observe.
     #[command(flatten)]
     pub scope: ScopeArgs,
     /// Show them live on a terminal, otherwise one block a second, until q or Ctrl-C
@@ -83,17 +83,17 @@ pub(crate) struct DumpArgs {
     pub words: Vec<String>,
 }
 
-/// What the words of [`DumpArgs`] are.
+/// The words of [`DumpArgs`], separated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Words {
     /// The socket's address.
     pub socket: Option<String>,
-    /// Which packets.
+    /// The filter, empty for all packets.
     pub filter: String,
 }
 
 impl DumpArgs {
-    /// Tells the socket from the filter.
+    /// Separates the socket from the filter.
     pub(crate) fn words(&self) -> Words {
         match self.words.split_first() {
             Some((socket, filter)) if socket.starts_with(['/', '.', '@']) => {

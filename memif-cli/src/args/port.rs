@@ -1,22 +1,22 @@
-//! Ports as command lines give them.
+//! The text of a port on the command line, and its help.
 
 use std::fmt;
 
 use crate::error::ToolError;
 use crate::ports::Spec;
 
-/// How ports are written, for the help of each command that has one.
+/// The syntax of ports, for the help of each command that takes one.
 pub(super) const PORTS: &str = "\
 Ports:
-  tap:NAME[,key=value…] an interface of the kernel's, gone at the end of the run unless it persists:
+  tap:NAME[,key=value…] a TAP interface, removed at the end of the run unless it persists:
                         mtu=BYTES mac=ADDRESS ip=ADDRESS/PREFIX queues=N (1) persist
-                        netns=PATH|NAME|PID: the namespace in which it is made
+                        netns=PATH|NAME|PID: the network namespace to create it in
   packet:IFACE[,promiscuous]   a network interface; the kernel's stack sees its packets as well
   xdp:IFACE[,queue=N,mode=auto|copy|zero-copy]   packets of one queue (0) in place of the kernel's
                         stack, by AF_XDP
   pcap:FILE             a capture, pcap or pcapng: replayed by sink and as the first port of
                         forward, written by gen and as the second port of forward (pcapng)
-  null:                 takes all packets, gives none
+  null:                 discards all packets that are sent to it; none come from it
   PATH[,key=value…]     a memif interface; a path that begins with @ is an abstract address.
                         \\, is a comma in a path or a value, \\= an equals sign in a path, and
                         \\\\ a backslash (quote them for the shell)
@@ -33,15 +33,15 @@ Ports:
   secret-file= names a file with the secret; MEMIF_SECRET in the environment holds the secret of
   ports that give none. secret=TEXT works, but every user can read it in ps.";
 
-/// A port as it was written. Parsed outside of clap, whose errors repeat the whole text and with it the secret.
+/// The text of a port. It is not parsed by clap, whose errors repeat the text and with it the secret.
 #[derive(Clone)]
 pub(crate) struct PortText(String);
 
 impl PortText {
-    /// Reads the port.
+    /// Parses the port.
     ///
     /// # Errors
-    /// The error says what is wrong with it.
+    /// Those of [`Spec::parse`].
     pub(crate) fn parse(&self) -> Result<Spec, ToolError> {
         Spec::parse(&self.0)
     }
@@ -54,7 +54,7 @@ impl From<String> for PortText {
 }
 
 impl fmt::Debug for PortText {
-    /// Nothing of the text, which may hold a secret.
+    /// Hides the text, which may contain a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortText").finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a command line, as one line that shows no secret.
+//! Errors of the command line as one line, without secrets.
 
 use std::cmp::Reverse;
 

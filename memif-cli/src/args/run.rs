@@ -21,13 +21,13 @@ pub(crate) struct RunArgs {
     /// Cores to pin the threads of the queues to, in turn, such as 0,2-4; not pinned by default
     #[arg(long, value_name = "LIST")]
     pub core: Option<CoreList>,
-    /// Copy what passes the memif ports to this file, as pcapng; what the disk is too slow for is left out, and counted
+    /// Copy the packets of the memif ports to this file, as pcapng; packets for which the disk is too slow are left out and counted
     #[arg(long, value_name = "FILE")]
     pub capture: Option<String>,
     /// Serve counters of the memif ports for Prometheus, over HTTP; a port alone is one of 127.0.0.1, and 0 any that is free
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     pub metrics: Option<SocketAddr>,
-    /// When it begins and ends, and what it prints.
+    /// Options of all commands that wait for a link.
     #[command(flatten)]
     pub span: SpanArgs,
 }
@@ -47,7 +47,7 @@ pub(crate) struct SpanArgs {
 }
 
 impl SpanArgs {
-    /// Prints a record.
+    /// Prints a record as JSON, or as `text` formats it.
     ///
     /// # Errors
     /// Standard output cannot be written.

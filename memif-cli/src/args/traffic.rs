@@ -15,8 +15,8 @@ use crate::sizes::{SizeRange, Sizes};
 /// How a capture is replayed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// Replay a capture with so many packets per second, k or M for thousands or millions, or as fast as they are taken; by
-    /// default at the times of the capture
+    /// Replay a capture at this rate in packets per second, k or M for thousands or millions, or with max as fast as the other port
+    /// accepts packets; by default at the recorded times
     #[arg(long, value_name = "PPS|max")]
     pub rate: Option<Speed>,
     /// Replay a capture again and again
@@ -28,7 +28,7 @@ impl ReplayArgs {
     /// How to replay `port`.
     ///
     /// # Errors
-    /// It is no capture, and there are options for one.
+    /// [`ToolError::Usage`]: options for replaying were given, and the port is not a capture.
     pub(crate) fn timing(&self, port: &Spec) -> Result<Timing, ToolError> {
         let Self { rate: speed, repeat } = *self;
         if (speed.is_some() || repeat) && !matches!(port, Spec::Pcap(_)) {
@@ -55,11 +55,11 @@ pub(crate) struct GenArgs {
     /// bytes, with --vlan 4 bytes more
     #[arg(long, conflicts_with = "size")]
     pub imix: bool,
-    /// Packets take turns in so many flows, on each queue others: they differ in the UDP source port, and beyond 16384 in the
-    /// source address
+    /// Number of flows on each queue, among which packets alternate; flows differ in the UDP source port, and beyond 16384 also in
+    /// the source address
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub flows: u32,
-    /// The source address; flows beyond 16384 have those behind it
+    /// The source address; flows beyond 16384 use the addresses that follow it
     #[arg(long, value_name = "IPV4", default_value_t = Route::default().source)]
     pub src: Ipv4Addr,
     /// The target address
@@ -68,7 +68,7 @@ pub(crate) struct GenArgs {
     /// Send frames with an 802.1Q tag of this VLAN
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
     pub vlan: Option<u16>,
-    /// Measure the round trips of packets that an echo sends back, and which are lost; fails if none comes back
+    /// Measure the round trips of packets that the peer sends back, and count lost ones; fails if none comes back
     #[arg(long)]
     pub rtt: bool,
     /// Packets per second, all queues together; k or M for thousands or millions; unlimited by default
@@ -89,7 +89,7 @@ impl GenArgs {
     /// Sizes of the packets.
     ///
     /// # Errors
-    /// They have no room for the tag of `--vlan`.
+    /// [`ToolError::Usage`]: the smallest packet has no room for the tag of `--vlan`.
     pub(crate) fn sizes(&self, framing: Framing) -> Result<Sizes, ToolError> {
         let tag = if self.vlan.is_some() { TAG } else { 0 };
         if self.imix {
@@ -105,10 +105,10 @@ impl GenArgs {
         Ok(size.into())
     }
 
-    /// Where the packets come from and go to.
+    /// Addresses, flows and VLAN of the packets.
     ///
     /// # Errors
-    /// There is a VLAN, and packets have no Ethernet header.
+    /// [`ToolError::Usage`]: there is a VLAN, and packets have no Ethernet header.
     pub(crate) fn route(&self, framing: Framing) -> Result<Route, ToolError> {
         if self.vlan.is_some() && framing == Framing::Ip {
             let problem = "--vlan is for ports with mode=ethernet: packets of mode=ip have no tag".to_owned();

@@ -1,4 +1,4 @@
-//! Addresses of a host.
+//! The addresses of `ping` and `respond`.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,18 +9,18 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
 use crate::error::ToolError;
 use crate::packet::Framing;
 
-/// What a host is called.
+/// The addresses of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// At least one address, each unicast.
+    /// IP addresses with the prefix lengths of their networks: at least one, all unicast.
     pub addresses: Vec<IpCidr>,
-    /// The hardware address; none in IP mode.
+    /// The Ethernet address; [`HardwareAddress::Ip`] in IP mode.
     pub hardware: HardwareAddress,
 }
 
 impl Identity {
-    /// The host with these addresses on a port with this framing. Without `mac`, it is made from the first address, so that
-    /// two hosts on one network differ.
+    /// The addresses of a host on a port with this framing. Without `mac`, its Ethernet address is made from the first IP address,
+    /// so that two hosts in one network have different ones.
     ///
     /// # Errors
     /// [`ToolError::Usage`]: none or too many addresses, or `mac` in IP mode.
@@ -46,10 +46,10 @@ impl Identity {
         Ok(Self { addresses: addresses.to_vec(), hardware })
     }
 
-    /// Whether packets to `target` find their way without a router.
+    /// Checks that `target` can be reached without a router.
     ///
     /// # Errors
-    /// [`ToolError::Usage`] says which address is missing.
+    /// [`ToolError::Usage`] says why not, and which address would help.
     pub(crate) fn check_reach(&self, target: IpAddr) -> Result<(), ToolError> {
         let wanted = IpAddress::from(target);
         let family = |cidr: &&IpCidr| cidr.address().version() == wanted.version();
@@ -70,7 +70,7 @@ impl Identity {
     }
 }
 
-/// A locally administered address with the last four bytes of an IP address.
+/// A locally administered Ethernet address that ends with the last four bytes of an IP address.
 fn mac_of(cidr: &IpCidr) -> EthernetAddress {
     let tail = match cidr.address() {
         IpAddress::Ipv4(address) => address.octets(),
@@ -83,7 +83,7 @@ fn mac_of(cidr: &IpCidr) -> EthernetAddress {
     EthernetAddress([0x02, 0x6d, a, b, c, d])
 }
 
-/// Reads `10.0.0.2/24` or `2001:db8::2/64`.
+/// Parses `10.0.0.2/24` or `2001:db8::2/64`.
 pub(crate) fn parse_address(text: &str) -> Result<IpCidr, String> {
     let cidr = IpCidr::from_str(text);
     cidr.ok().filter(|cidr| cidr.address().is_unicast()).ok_or_else(|| {
@@ -91,7 +91,7 @@ pub(crate) fn parse_address(text: &str) -> Result<IpCidr, String> {
     })
 }
 
-/// Reads `02:00:00:00:00:01`.
+/// Parses `02:00:00:00:00:01`.
 pub(crate) fn parse_mac(text: &str) -> Result<EthernetAddress, String> {
     let mac = EthernetAddress::from_str(text);
     mac.ok()

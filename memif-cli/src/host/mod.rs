@@ -1,11 +1,11 @@
-//! Being a host on the link: `respond` and `ping`.
+//! `respond` and `ping`: the tool acts as an IP host at one end of a link.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `address` | the addresses that they have |
+//! | `address` | the addresses of the host |
 //! | `stack` | smoltcp over the queues of a port |
 //! | `respond`, `ping` | the commands |
-//! | `replies` | which requests were answered, and the lines about it |
+//! | `replies` | counts requests and answers, and formats the output of `ping` |
 
 pub(crate) mod address;
 pub(crate) mod ping;

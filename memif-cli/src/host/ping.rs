@@ -1,4 +1,4 @@
-//! `memif ping`: echo requests, and how long their answers take.
+//! `memif ping`: sends echo requests and measures the time until they are answered.
 
 use std::time::Duration;
 
@@ -19,14 +19,15 @@ use crate::session::{CaptureUse, Session};
 use crate::status::Voice;
 use crate::tools::instance;
 
-/// Bytes of a request behind its ICMP header, and of that header; as other pings have them.
+/// Payload bytes of a request, as in other ping programs.
 const PAYLOAD: usize = 56;
+/// Bytes of the ICMP header.
 const HEADER: usize = 8;
-/// Requests that wait for the target's hardware address, and answers that wait to be read.
+/// Most requests that wait for the target's Ethernet address, and most answers that wait to be read.
 const QUEUED: usize = 64;
-/// How long an answer to the last request is waited for.
+/// Time to wait for answers after the last request.
 const LAST: Duration = Duration::from_secs(10);
-/// How long a polled queue is polled for an answer before it sleeps.
+/// How long a polled queue is polled for an answer before the thread sleeps, in nanoseconds.
 const SPIN_NS: u64 = 1_000_000;
 /// Longest sleep.
 const STEP: Duration = Duration::from_millis(100);
@@ -34,7 +35,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// `memif ping`
 ///
 /// # Errors
-/// See [`ToolError`]; includes that nothing answered.
+/// See [`ToolError`]; it is also an error if nothing answers.
 pub(crate) fn ping(args: &PingArgs) -> Result<(), ToolError> {
     let session = Session::start(Voice::of(args.span.json))?;
     let port = session.open(&args.port.parse()?, CaptureUse::None)?;
@@ -56,7 +57,7 @@ struct Pinger<'a> {
     /// Whether a receive queue is polled rather than waited on.
     polled: bool,
     socket: SocketHandle,
-    /// Tells our requests from those of others.
+    /// The ICMP identifier, which distinguishes our requests from those of other programs.
     ident: u16,
     target: IpAddress,
     args: &'a PingArgs,
@@ -73,7 +74,7 @@ impl<'a> Pinger<'a> {
         };
         let ident = low(instance().into());
         let mut socket = icmp::Socket::new(buffer(), buffer());
-        // fails for a socket that is bound already
+        // fails only for a socket that is bound already
         let _ = socket.bind(icmp::Endpoint::Ident(ident));
         let socket = stack.sockets.add(socket);
         let target = IpAddress::from(args.target);
@@ -81,7 +82,7 @@ impl<'a> Pinger<'a> {
         Ok(Self { stack, polled, socket, ident, target, args, replies: Replies::new()?, last_ns: 0 })
     }
 
-    /// Until all is answered, or the run is over.
+    /// Sends requests and reads answers until all requests are answered, no more answers are expected, or the run ends.
     fn run(&mut self, session: &Session, port: &dyn Port) -> Result<(), ToolError> {
         let began_ns = monotonic_ns();
         let end_ns = self.args.span.seconds.map(|limit| began_ns.saturating_add(nanos(limit)));
@@ -120,7 +121,7 @@ impl<'a> Pinger<'a> {
         data[..8].copy_from_slice(&sequence.to_be_bytes());
         let (ident, seq_no) = (self.ident, low(sequence));
         let socket = self.stack.sockets.get_mut::<icmp::Socket<'_>>(self.socket);
-        // without room, many wait for the target's hardware address: this one is lost
+        // no room: many requests wait for the target's Ethernet address, and this one is lost
         let Ok(packet) = socket.send(HEADER + PAYLOAD, self.target) else { return };
         // smoltcp fills the checksum in when it has found the source address
         let later = ChecksumCapabilities::ignored();
@@ -136,7 +137,7 @@ impl<'a> Pinger<'a> {
         }
     }
 
-    /// Reads answers, and prints them.
+    /// Reads the answers that have arrived, and prints a line for each.
     fn read(&mut self) -> Result<(), ToolError> {
         let socket = self.stack.sockets.get_mut::<icmp::Socket<'_>>(self.socket);
         let now = monotonic_ns();
@@ -154,9 +155,9 @@ impl<'a> Pinger<'a> {
     }
 }
 
-/// The number of the request that this answers; `None` if it is no answer to any of ours.
+/// The number of the request that this packet answers; `None` if it does not answer a request of ours.
 fn sequence_of(packet: &[u8], from: IpAddress, ident: u16) -> Option<u64> {
-    // checked by smoltcp
+    // smoltcp has checked the checksum already
     let checked = ChecksumCapabilities::ignored();
     let (answered, seq_no, data) = match from {
         IpAddress::Ipv4(_) => {
@@ -178,7 +179,7 @@ fn sequence_of(packet: &[u8], from: IpAddress, ident: u16) -> Option<u64> {
     ours.then_some(sequence)
 }
 
-/// The number on the wire.
+/// The low 16 bits of a request's number, which is what ICMP has room for.
 fn low(sequence: u64) -> u16 {
     let [.., a, b] = sequence.to_be_bytes();
     u16::from_be_bytes([a, b])

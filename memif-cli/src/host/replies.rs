@@ -1,4 +1,4 @@
-//! Which echo requests were answered, and what is printed about it.
+//! Counts echo requests and answers, and formats the lines and the summary of `ping`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::error::ToolError;
 use crate::latency::{Latencies, Quantiles, histogram};
 use crate::output::unix_seconds;
 
-/// Requests that are remembered until they are answered: the wire numbers them with 16 bits.
+/// Most unanswered requests that are remembered: as many as the 16-bit sequence numbers of ICMP distinguish.
 const MOST_PENDING: usize = 1 << 16;
 
 /// Requests and their answers.
@@ -23,7 +23,7 @@ pub(super) struct Replies {
     round_trips: Latencies,
 }
 
-/// An answer.
+/// The line for an answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Reply {
     time: f64,
@@ -34,7 +34,7 @@ pub(super) struct Reply {
     round_trip_ns: u64,
 }
 
-/// The end of a run.
+/// The summary of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Summary {
     time: f64,
@@ -55,7 +55,7 @@ impl Replies {
         Ok(Self { pending: BTreeMap::new(), sent: 0, answered: 0, unexpected: 0, round_trips: histogram()? })
     }
 
-    /// Requests so far.
+    /// Number of requests so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
@@ -80,7 +80,7 @@ impl Replies {
         self.sent
     }
 
-    /// Counts an answer. `None` if it answers no request that is open.
+    /// Counts an answer. Returns its line, or `None` if the request is unknown or was answered before.
     pub(super) fn reply(&mut self, from: IpAddr, sequence: u64, bytes: usize, now_ns: u64) -> Option<Reply> {
         let Some(sent_ns) = self.pending.remove(&sequence) else {
             self.reject();
@@ -92,12 +92,12 @@ impl Replies {
         Some(Reply { time: unix_seconds(), r#final: false, from, sequence, bytes, round_trip_ns })
     }
 
-    /// Counts a packet that is no answer to any request: a second one, or an invented one.
+    /// Counts a packet that answers no open request: a repeated or an invented answer.
     pub(super) fn reject(&mut self) {
         self.unexpected = self.unexpected.saturating_add(1);
     }
 
-    /// What has come of it.
+    /// The summary so far.
     pub(super) fn summary(&self, target: IpAddr) -> Summary {
         Summary {
             time: unix_seconds(),
@@ -121,7 +121,7 @@ impl Reply {
 }
 
 impl Summary {
-    /// Whether anything has answered.
+    /// Whether any request was answered.
     pub(super) fn is_answered(&self) -> bool {
         self.answered > 0
     }
@@ -135,7 +135,7 @@ impl Summary {
         );
         if self.unexpected > 0 {
             text += &format!(
-                "\nunexpected    {} answers to no request, or to one that was answered",
+                "\nunexpected    {} answers to unknown requests, or to requests that were answered before",
                 self.unexpected
             );
         }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_answered_is_nothing_measured() {
+    fn without_answers_there_is_no_round_trip() {
         let replies = Replies::new().unwrap();
         let summary = replies.summary(FROM);
         assert!(!summary.is_answered() && summary.text().contains("lost          0 (0.0 %)"));

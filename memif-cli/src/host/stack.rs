@@ -1,4 +1,4 @@
-//! A host: smoltcp over the queues of a port. smoltcp answers ARP, neighbour solicitations and echo requests by itself.
+//! An IP host: smoltcp on the queues of a port. smoltcp answers ARP, neighbour solicitations and echo requests by itself.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::address::Identity;
 use crate::error::ToolError;
 use crate::ports::{Inlet, Moved, Outlet, Port};
 
-/// Any packet of a memif interface can be answered.
+/// The largest packet of a memif interface, so that any request can be answered.
 const MTU: usize = 65535;
-/// How long a host sleeps at most that has several queues, or that waits for room.
+/// Longest sleep of a host that has several rx queues, or packets for which the tx queue has no room.
 const NAP: Duration = Duration::from_millis(1);
 
-/// All receive queues of a port, in turn.
+/// All rx queues of a port. Each call receives from the next one that has packets.
 struct Inlets {
     queues: Vec<Box<dyn Inlet>>,
     next: usize,
@@ -39,7 +39,7 @@ impl Receive for Inlets {
     }
 }
 
-/// The queue that it sends on.
+/// The tx queue.
 struct Exit(Box<dyn Outlet>);
 
 impl Transmit for Exit {
@@ -48,17 +48,19 @@ impl Transmit for Exit {
     }
 }
 
-/// A host on a port. It sends on the first queue, and receives on all.
+/// A host on a port. It sends on the first tx queue, and receives on all rx queues.
 pub(super) struct Stack {
     device: Device<Inlets, Exit>,
     interface: Interface,
-    /// What the host does besides answering.
+    /// Sockets for what the host does besides answering.
     pub sockets: SocketSet<'static>,
 }
 
 impl Stack {
+    /// A host with these addresses; `seed` is for the random numbers of smoltcp.
+    ///
     /// # Errors
-    /// No memory; a queue that is in use.
+    /// No memory, or a queue that is in use.
     pub(super) fn new(port: &dyn Port, identity: &Identity, seed: u32) -> Result<Self, ToolError> {
         let queues = (0..port.rx_count()).map(|queue| port.rx(queue));
         let inlets = Inlets { queues: queues.collect::<Result<_, _>>()?, next: 0 };
@@ -71,13 +73,13 @@ impl Stack {
         config.random_seed = seed.into();
         let mut interface = Interface::new(config, &mut device, now());
         interface.update_ip_addrs(|addresses| {
-            // their number was checked
+            // Identity::new has checked that there is room for all
             addresses.extend(identity.addresses.iter().copied().take(addresses.capacity()));
         });
         Ok(Self { device, interface, sockets: SocketSet::new(Vec::new()) })
     }
 
-    /// Handles up to `most` received packets, and sends what there is to send.
+    /// Handles up to `most` received packets, and sends the packets that wait.
     pub(super) fn turn(&mut self, most: usize) {
         let Self { device, interface, sockets } = self;
         let now = now();
@@ -110,18 +112,18 @@ impl Stack {
         match queue {
             _ if limit.is_zero() => {}
             Some(rx) => drop(rx.wait_until(stop, Some(limit))?),
-            // of another kind, which is looked at again soon
+            // not a queue of a memif interface: it is polled after a short sleep
             None => drop(stop.wait(Some(limit.min(NAP)))),
         }
         Ok(())
     }
 
-    /// How the receive queues learn of packets.
+    /// The modes of the rx queues.
     pub(super) fn modes(&self) -> Vec<RxMode> {
         self.device.rx().queues.iter().map(|queue| queue.mode()).collect()
     }
 
-    /// What was sent so far.
+    /// Packets and bytes sent so far.
     pub(super) fn moved(&self) -> Moved {
         self.device.tx().0.moved()
     }

@@ -1,8 +1,9 @@
-//! How far apart the two cores are while something is measured.
+//! Measures how far apart the two cores are, before and after each sample.
 //!
-//! A hypervisor may move virtual cores at any time: to two threads of one core, to neighbours, or to different complexes. A
-//! cache line then takes several times as long, and so does everything else. So the distance is looked at before and after
-//! each sample, and samples that were taken at another one than most do not count.
+//! A hypervisor may move virtual cores at any time: to two threads of one physical core, to neighbouring cores, or to different
+//! core complexes. Moving a cache line between them can then take several times as long, and so does every transfer of packets.
+//! The time that a cache line takes is therefore measured before and after each sample. Samples at an unusual distance do not
+//! count.
 
 use std::thread;
 use std::time::Duration;
@@ -12,23 +13,24 @@ use crate::pair::Cores;
 use crate::ping_pong::ping_pong;
 use crate::sample::Measured;
 
-/// Number of looks before a run, and the time between two of them: a second, as cores may stay for some tenths.
+/// Number of times that the distance is measured before a run.
 const LOOKS: usize = 30;
+/// Time between two of them. All together take most of a second, as cores may stay in place for some tenths of one.
 const BETWEEN: Duration = Duration::from_millis(25);
-/// Two distances up to this factor apart are the same.
+/// Two distances count as the same up to this ratio.
 const SAME: f64 = 1.3;
 
-/// The distance of two cores most of the time: nanoseconds of one cache line there and back.
+/// The usual distance of two cores: the time in nanoseconds that a cache line takes to the other core and back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usual {
-    /// Most of the time.
+    /// The most frequent distance.
     pub(crate) ns: f64,
-    /// The shortest and the longest one seen.
+    /// The shortest and the longest distance measured.
     pub(crate) range: (f64, f64),
 }
 
 impl Usual {
-    /// The distance that most of these are equal to, the shortest of several.
+    /// The most frequent of these distances; the shortest one if several are equally frequent.
     pub(crate) fn of(looks: &[f64]) -> Self {
         let mut usual = Self { ns: f64::NAN, range: (f64::INFINITY, 0.0) };
         let mut most = 0;
@@ -42,7 +44,7 @@ impl Usual {
         usual
     }
 
-    /// Whether a sample was taken at this distance, as far as it was looked at before and after it.
+    /// Whether a sample was taken at this distance. True if the distance was not measured with the sample.
     pub(crate) fn is_of(&self, sample: &Measured) -> bool {
         sample.line_ns.is_none_or(|(before, after)| same(before, self.ns) && same(after, self.ns))
     }
@@ -52,10 +54,10 @@ fn same(a: f64, b: f64) -> bool {
     a.max(b) <= SAME * a.min(b)
 }
 
-/// Looks at the distance for a while.
+/// Measures the distance [`LOOKS`] times.
 ///
 /// # Errors
-/// No such core.
+/// There is no such core.
 pub(crate) fn looks(cores: Cores) -> Result<Vec<f64>, Error> {
     let look = |_| {
         thread::sleep(BETWEEN);
@@ -64,10 +66,10 @@ pub(crate) fn looks(cores: Cores) -> Result<Vec<f64>, Error> {
     (0..LOOKS).map(look).collect()
 }
 
-/// Measures between two looks at the distance.
+/// Measures the distance, runs `measure`, and measures the distance again.
 ///
 /// # Errors
-/// That of `measure`, or no such core.
+/// The error of `measure`, or there is no such core.
 pub(crate) fn between_looks(
     cores: Cores,
     measure: impl FnOnce() -> Result<Measured, Error>,
@@ -82,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usual_distance_is_the_one_most_often_seen() {
+    fn the_usual_distance_is_the_most_frequent_one() {
         let usual = Usual::of(&[60.0, 600.0, 140.0, 61.0, 145.0, 150.0, 590.0]);
         assert!((140.0..=150.0).contains(&usual.ns), "{usual:?}");
         assert_eq!(usual.range, (60.0, 600.0));
     }
 
     #[test]
-    fn samples_at_another_distance_do_not_count() {
+    fn samples_at_an_unusual_distance_do_not_count() {
         let usual = Usual::of(&[140.0]);
         let at = |line_ns| Measured { line_ns, ..Measured::new(vec![1.0], 0.0) };
         assert!(usual.is_of(&at(None)) && usual.is_of(&at(Some((120.0, 170.0)))));

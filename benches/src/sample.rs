@@ -2,8 +2,9 @@
 //!
 //! All rows of a run are measured once in each round, one after the other, so that disturbances affect all of them alike.
 //! A sample during which an end lost more than [`LOST_LIMIT`] of the time on its core, or the cores were not at their
-//! [usual distance](Usual), is taken again, up to [`ATTEMPTS`] times; the least disturbed is kept, and marked. A sample
-//! without a single packet is no figure at all, and is taken again up to [`EMPTY_ATTEMPTS`] times.
+//! [usual distance](Usual), is taken again, up to [`ATTEMPTS`] times; if all are disturbed, the least disturbed one is kept
+//! and marked. A sample
+//! without a single packet gives no figure, and is taken again up to [`EMPTY_ATTEMPTS`] times.
 
 use std::cmp::Ordering;
 use std::io::{self, IsTerminal};
@@ -17,10 +18,10 @@ use crate::error::Error;
 pub(crate) const LOST_LIMIT: f64 = 0.02;
 /// Maximum number of attempts at a sample.
 const ATTEMPTS: usize = 4;
-/// The same while nothing has moved: on a loaded machine an end may have no core for a whole short sample.
+/// Maximum number of attempts while no packet has moved: on a loaded machine an end may have no core during a whole short sample.
 const EMPTY_ATTEMPTS: usize = 20;
 
-/// Number of looks at the distance of the cores by which a sample is judged at once.
+/// Number of latest distances of the cores that decide at once whether a sample is disturbed.
 const LATEST: usize = 40;
 
 /// Result of a sample.
@@ -30,8 +31,8 @@ pub(crate) struct Measured {
     pub(crate) values: Vec<f64>,
     /// Share of the time in which an end was without its core, 0 to 1; the larger one of both ends.
     pub(crate) lost: f64,
-    /// The distance of the cores right before and after it, in nanoseconds. None: looked at around the whole of
-    /// [`Row::take`].
+    /// The distance of the cores right before and right after the sample, in nanoseconds. `None` if it is measured before and
+    /// after [`Row::take`] instead.
     pub(crate) line_ns: Option<(f64, f64)>,
 }
 
@@ -41,7 +42,7 @@ impl Measured {
         Self { values, lost, line_ns: None }
     }
 
-    /// Whether the main figure says anything: no packet at all gives zero.
+    /// Whether any packet moved: the main figure is zero if none did.
     fn has_moved(&self) -> bool {
         self.values.first().is_some_and(|value| value.is_nan() || *value > 0.0)
     }
@@ -51,7 +52,7 @@ impl Measured {
         self.lost <= LOST_LIMIT && usual.is_of(self)
     }
 
-    /// How disturbed it is: the better of two samples is the smaller one.
+    /// A measure of its disturbance: the smaller, the better.
     fn rank(&self, usual: &Usual) -> (bool, bool, f64) {
         (!self.has_moved(), !usual.is_of(self), self.lost)
     }
@@ -84,7 +85,7 @@ impl Round {
 /// All rounds.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// The distance of the cores most of the time.
+    /// The usual distance of the cores.
     pub(crate) usual: Usual,
     /// In chronological order.
     pub(crate) rounds: Vec<Round>,
@@ -113,9 +114,10 @@ pub(crate) struct Ratio {
 }
 
 impl Run {
-    /// Takes rounds. `look` tells the distance of the cores, which was as in `looks` before.
+    /// Takes rounds of samples. `look` measures the distance of the cores; `looks` are the distances measured before the run.
     ///
-    /// A sample is judged at once by the latest looks, and in the end by all of them, as the cores may move for good.
+    /// The latest distances decide whether a sample is taken again. After the last round all distances decide which samples
+    /// count, as the hypervisor may move the cores for the rest of the run.
     ///
     /// # Errors
     /// A row cannot be measured, or `stop` was called.

@@ -1,8 +1,9 @@
-//! `AF_PACKET` sockets with rings in memory that is shared with the kernel (`packet(7)`, `TPACKET_V2`): packets of a network
-//! interface, without a system call for each.
+//! `AF_PACKET` sockets with rings in memory that is shared with the kernel (`packet(7)`, `TPACKET_V2`): receive and send packets
+//! of a network interface without a system call for each.
 //!
-//! A frame belongs to the kernel or to us, as its status says: whoever has it stores the status last, with release, and the
-//! other one loads it first, with acquire. The kernel is trusted to keep to that, and its numbers are checked all the same.
+//! The status of a frame says whether the kernel or this process owns it. The owner stores the status last, with release
+//! ordering, to hand the frame over; the other side loads it first, with acquire ordering. The kernel is trusted to follow this;
+//! offsets and lengths that it writes are checked nevertheless.
 #![allow(
     unsafe_code,
     reason = "a ring in memory that the kernel shares, and socket options without a safe wrapper"
@@ -18,23 +19,23 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, recv, send, socket_with,
 };
 
-/// Bytes of the header that says what the kernel left undone (`struct virtio_net_hdr`).
+/// Bytes of `struct virtio_net_hdr`, which says whether a packet's checksum or segmentation is still to be done.
 pub const VNET_HEADER: usize = 10;
 
-/// Frames that are received hold what Ethernet usually has; larger packets come by the socket itself.
+/// Receive frames hold packets of the usual Ethernet size; larger packets are read from the socket.
 const RX_FRAME: usize = 4096;
 const RX_FRAMES: usize = 2048;
-/// Frames to send hold jumbo packets.
+/// Transmit frames hold jumbo packets.
 const TX_FRAME: usize = 16384;
 const TX_FRAMES: usize = 512;
 const BLOCK: usize = 1 << 16;
-/// Where a packet to send begins in its frame: behind the header, which takes 32 bytes.
+/// Offset of a packet in a transmit frame: behind the frame's header, which takes 32 bytes.
 const TX_OFFSET: usize = size_of::<libc::tpacket2_hdr>();
 const _: () = assert!(TX_OFFSET == 32 && BLOCK.is_multiple_of(RX_FRAME) && BLOCK.is_multiple_of(TX_FRAME));
-/// Largest packet to send.
+/// Largest packet to send, in bytes.
 pub const LARGEST_TO_SEND: usize = TX_FRAME - TX_OFFSET;
 
-/// A ring that is mapped.
+/// A mapped ring.
 #[derive(Debug)]
 struct Frames {
     socket: OwnedFd,
@@ -42,7 +43,7 @@ struct Frames {
     map: MmapRaw,
     frame: usize,
     frames: usize,
-    /// The next frame.
+    /// Number of the next frame.
     at: usize,
 }
 
@@ -74,7 +75,7 @@ impl Frames {
         self.header_of(self.at)
     }
 
-    /// That of a frame, whose number is taken modulo their count, a power of two: it lies in the mapping.
+    /// The header of a frame. The number is reduced modulo the number of frames, so the header lies in the mapping.
     #[inline]
     fn header_of(&self, at: usize) -> *mut libc::tpacket2_hdr {
         self.map.as_mut_ptr().wrapping_add((at & (self.frames - 1)) * self.frame).cast()
@@ -111,12 +112,12 @@ fn set<T>(socket: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A constant as the kernel's structures have it.
+/// A constant, converted to the type that the kernel's structures have.
 fn short(constant: libc::c_int) -> io::Result<u16> {
     u16::try_from(constant).map_err(io::Error::other)
 }
 
-/// A socket that receives nothing yet, with its interface's index.
+/// Opens a socket that receives no packets yet. Returns it with the index of the interface.
 fn open(interface: &str) -> io::Result<(OwnedFd, u32)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
@@ -125,7 +126,7 @@ fn open(interface: &str) -> io::Result<(OwnedFd, u32)> {
     Ok((socket, index))
 }
 
-/// From here on packets of `protocol`, in network byte order, are received from the interface.
+/// Binds the socket to the interface: from then on it receives packets of `protocol`, which is in network byte order.
 fn bind(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: short(libc::AF_PACKET)?,
@@ -142,26 +143,26 @@ fn bind(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A packet that was received.
+/// A received packet.
 #[derive(Debug)]
 pub struct ReceivedPacket<'r> {
-    /// `struct virtio_net_hdr`: what the kernel left undone.
+    /// `struct virtio_net_hdr`: says whether the checksum or the segmentation is still to be done.
     pub header: [u8; VNET_HEADER],
-    /// The tag that the kernel took out of the packet: its type and its value.
+    /// Type and value of the VLAN tag that the kernel has removed from the packet.
     pub vlan: Option<(u16, u16)>,
     /// Its bytes; `None` for a packet that is larger than a frame: see [`PacketReceiver::receive_large`].
     pub bytes: Option<&'r [u8]>,
 }
 
-/// Receives all packets that come to an interface, and not those that leave.
+/// Receives the packets that arrive at an interface, but not those that it sends.
 #[derive(Debug)]
 pub struct PacketReceiver {
     frames: Frames,
 }
 
 impl PacketReceiver {
-    /// Opens an interface of the calling thread's network namespace; it is told to take packets for other addresses if it
-    /// shall be `promiscuous`.
+    /// Opens an interface in the calling thread's network namespace. With `promiscuous`, also packets for other Ethernet addresses
+    /// are received.
     ///
     /// # Errors
     /// `EPERM` without `CAP_NET_RAW`, `ENODEV` without such an interface, `ENOMEM`.
@@ -184,7 +185,7 @@ impl PacketReceiver {
         Ok(Self { frames })
     }
 
-    /// The next packet, until [`PacketReceiver::release`] is called.
+    /// The next packet, or `None` if there is none. Returns the same packet until [`PacketReceiver::release`] is called.
     #[inline]
     pub fn peek(&mut self) -> Option<ReceivedPacket<'_>> {
         let status = self.frames.status().load(Ordering::Acquire);
@@ -213,7 +214,7 @@ impl PacketReceiver {
         Some(ReceivedPacket { header: vnet, vlan, bytes: Some(bytes) })
     }
 
-    /// Reads a packet that is larger than a frame, with its header in front. The kernel keeps them in order.
+    /// Reads the oldest packet that is larger than a frame, behind its `struct virtio_net_hdr`. Returns the length of both.
     ///
     /// # Errors
     /// `EAGAIN`: the kernel had no memory for it.
@@ -222,14 +223,14 @@ impl PacketReceiver {
         Ok(len)
     }
 
-    /// Gives the frame of the packet that was seen last back to the kernel.
+    /// Gives the frame of the packet that [`PacketReceiver::peek`] returned back to the kernel.
     #[inline]
     pub fn release(&mut self) {
         self.frames.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.frames.advance();
     }
 
-    /// The socket, to watch over the interface from another thread.
+    /// A watch over this interface, for another thread.
     ///
     /// # Errors
     /// `EMFILE`: no descriptor is left.
@@ -239,13 +240,13 @@ impl PacketReceiver {
 }
 
 impl AsFd for PacketReceiver {
-    /// The socket, which can be read when there are packets.
+    /// The socket, which polls as readable while there are packets.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.frames.socket.as_fd()
     }
 }
 
-/// Tells whether an interface is still there, and what the kernel dropped.
+/// Tells whether an interface still exists, and how many of its packets the kernel has dropped.
 #[derive(Debug)]
 pub struct InterfaceWatch {
     socket: OwnedFd,
@@ -253,7 +254,7 @@ pub struct InterfaceWatch {
 }
 
 impl InterfaceWatch {
-    /// Of the interface with this name, in the calling thread's network namespace.
+    /// A watch over the interface with this name in the calling thread's network namespace.
     ///
     /// # Errors
     /// `ENODEV`: there is none. `EPERM` without `CAP_NET_RAW`.
@@ -262,22 +263,22 @@ impl InterfaceWatch {
         Ok(Self { socket, index })
     }
 
-    /// The interface's number.
+    /// The index of the interface.
     #[must_use]
     pub fn index(&self) -> u32 {
         self.index
     }
 
-    /// Whether the interface is still there.
+    /// Whether the interface still exists.
     #[must_use]
     pub fn is_there(&self) -> bool {
         !matches!(netdevice::index_to_name(&self.socket, self.index), Err(Errno::NODEV | Errno::NXIO))
     }
 
-    /// Received packets that the kernel had no room for, since the last call.
+    /// Number of received packets that the kernel has dropped since the last call, as the ring was full.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The error of `getsockopt(2)`.
     pub fn take_drops(&self) -> io::Result<u32> {
         drops(self.socket.as_fd())
     }
@@ -299,31 +300,31 @@ fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     if result == 0 { Ok(stats.tp_drops) } else { Err(io::Error::last_os_error()) }
 }
 
-/// What became of a packet to send.
+/// The result of queueing a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queued {
-    /// It is in the ring; [`PacketSender::flush`] sends it.
+    /// The packet is in the ring. [`PacketSender::flush`] sends it.
     Yes,
     /// The ring is full.
     Full,
-    /// It is larger than [`LARGEST_TO_SEND`].
+    /// The packet is larger than [`LARGEST_TO_SEND`].
     TooLong,
 }
 
-/// Sends packets by an interface.
+/// Sends packets through an interface.
 #[derive(Debug)]
 pub struct PacketSender {
     frames: Frames,
 }
 
 impl PacketSender {
-    /// Opens an interface of the calling thread's network namespace.
+    /// Opens an interface in the calling thread's network namespace.
     ///
     /// # Errors
-    /// As [`PacketReceiver::open`].
+    /// Those of [`PacketReceiver::open`].
     pub fn open(interface: &str) -> io::Result<Self> {
         let (socket, index) = open(interface)?;
-        // what the kernel refuses does not stop the ring
+        // the kernel skips packets that it refuses, instead of stopping at them
         set(&socket, libc::PACKET_LOSS, &1i32)?;
         set(&socket, libc::PACKET_QDISC_BYPASS, &1i32)?;
         let frames = Frames::map(socket, index, libc::PACKET_TX_RING, TX_FRAME, TX_FRAMES)?;
@@ -355,16 +356,16 @@ impl PacketSender {
         Queued::Yes
     }
 
-    /// Whether the kernel has sent all.
+    /// Whether the kernel has sent all packets in the ring.
     #[must_use]
     pub fn is_sent(&self) -> bool {
-        // the frame before the next one is the last that was filled
+        // frames are sent in order, and the frame before the next one was filled last
         let last = self.frames.at.checked_sub(1).unwrap_or(self.frames.frames - 1);
         let status = self.frames.status_of(last).load(Ordering::Acquire);
         status & (libc::TP_STATUS_SEND_REQUEST | libc::TP_STATUS_SENDING) == 0
     }
 
-    /// Has the kernel send what is in the ring.
+    /// Tells the kernel to send the packets in the ring.
     ///
     /// # Errors
     /// `ENETDOWN`: the interface is down. `ENXIO`: it is gone.

@@ -1,9 +1,9 @@
-//! `AF_XDP` sockets: packets of one queue of a network interface, taken before the kernel's own stack sees them.
+//! `AF_XDP` sockets: the packets of one queue of a network interface, which the kernel's stack then does not receive.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `program` | the XDP program that hands packets of a queue to a socket, and its attachment |
-//! | `socket` | the socket with its rings and its packet memory |
+//! | `program` | loads the XDP program that redirects a queue's packets to a socket, and attaches it to the interface |
+//! | `socket` | the socket, its rings and its packet memory |
 
 mod program;
 mod socket;

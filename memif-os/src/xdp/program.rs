@@ -1,7 +1,8 @@
-//! The program that a queue's packets run through: those of a queue with a socket go to the socket, all others to the kernel.
+//! The XDP program: it redirects packets of a queue that has a socket to the socket, and passes all others on to the kernel's
+//! stack.
 //!
-//! It is attached by a link (`BPF_LINK_CREATE`), which the kernel takes away with its descriptor: nothing stays behind,
-//! however the process ends.
+//! A BPF link (`BPF_LINK_CREATE`) attaches it. The kernel removes the link when its file descriptor is closed, so the program is
+//! detached however the process ends.
 #![allow(unsafe_code, reason = "bpf(2) has no safe wrapper")]
 
 use std::io;
@@ -33,7 +34,7 @@ struct Instruction {
 }
 
 const fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Instruction {
-    // bit fields begin with the lower half on little-endian machines, with the upper one on others
+    // the destination's bit field is the lower half of the byte on little-endian machines, the upper half on others
     let registers =
         if cfg!(target_endian = "little") { destination | source << 4 } else { source | destination << 4 };
     Instruction { code, registers, offset, immediate }
@@ -48,7 +49,7 @@ fn instructions(map: RawFd) -> [Instruction; 6] {
     const EXIT: u8 = 0x95;
     [
         instruction(LOAD_WORD, 2, 1, RX_QUEUE_INDEX, 0),
-        // of two instructions
+        // loads 64 bits: takes two instructions
         instruction(LOAD_IMMEDIATE, 1, PSEUDO_MAP_FD, 0, map),
         instruction(0, 0, 0, 0, 0),
         instruction(MOVE, 3, 0, 0, XDP_PASS),
@@ -94,10 +95,11 @@ struct LinkAttributes {
 }
 
 /// # Safety
-/// `attributes` is what the kernel reads for `command`; addresses in it lead to what they should.
+/// `attributes` has the layout that the kernel reads for `command`, and each address in it points to memory that is valid for the
+/// kernel's access.
 unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
     let len = libc::c_uint::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    // SAFETY: the pointer leads to as many bytes as are said; the kernel takes what is behind them for zeros.
+    // SAFETY: the pointer is valid for the size that is passed, and the kernel takes the fields beyond it as zeros.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), len) };
     match libc::c_int::try_from(result) {
         Ok(result) if result >= 0 => Ok(result),
@@ -106,9 +108,9 @@ unsafe fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int
 }
 
 /// # Safety
-/// As [`bpf`], for a command that returns a new descriptor.
+/// That of [`bpf`], and the command returns a new file descriptor.
 unsafe fn create<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: of the caller; the descriptor is new, and nobody else's.
+    // SAFETY: the caller's promise; the descriptor is new, and nothing else owns it.
     unsafe { bpf(command, attributes).map(|fd| OwnedFd::from_raw_fd(fd)) }
 }
 
@@ -116,7 +118,7 @@ fn number(fd: &OwnedFd) -> u32 {
     fd.as_raw_fd().unsigned_abs()
 }
 
-/// The program, attached to an interface for as long as this lives.
+/// The program, loaded and attached to an interface. Dropping it detaches the program.
 #[derive(Debug)]
 pub struct XdpProgram {
     map: OwnedFd,
@@ -124,15 +126,15 @@ pub struct XdpProgram {
 }
 
 impl XdpProgram {
-    /// Loads the program for up to `queues` queues, and attaches it to the interface with this number, in the calling
-    /// thread's network namespace.
+    /// Loads the program for queues 0 to `queues - 1`, and attaches it to the interface with this index in the calling thread's
+    /// network namespace.
     ///
     /// # Errors
     /// `EPERM` without `CAP_BPF` and `CAP_NET_ADMIN`; `EBUSY`: another program is attached; `EOPNOTSUPP`, `EINVAL`: the
-    /// kernel or the interface cannot.
+    /// kernel or the driver does not support XDP.
     pub fn attach(interface: u32, queues: u32) -> io::Result<Self> {
         let map = MapAttributes { kind: TYPE_XSKMAP, key_size: 4, value_size: 4, entries: queues.max(1) };
-        // SAFETY: the attributes of this command, without addresses.
+        // SAFETY: the layout of this command, without addresses.
         let map = unsafe { create(MAP_CREATE, &map)? };
         let code = instructions(map.as_raw_fd());
         let license = c"Apache-2.0";
@@ -145,19 +147,20 @@ impl XdpProgram {
             log_size: 0,
             log: 0,
         };
-        // SAFETY: the attributes of this command; its addresses lead to `count` instructions and a text with a NUL, which
+        // SAFETY: the attributes of this command; its addresses point to `count` instructions and a NUL-terminated text, which
         // outlive the call.
         let program = unsafe { create(PROG_LOAD, &program)? };
         let link = LinkAttributes { program: number(&program), interface, attach: ATTACH_XDP, flags: 0 };
-        // SAFETY: the attributes of this command, without addresses.
+        // SAFETY: the layout of this command, without addresses.
         let link = unsafe { create(LINK_CREATE, &link)? };
         Ok(Self { map, _link: link })
     }
 
-    /// Hands the packets of a queue to this socket.
+    /// Redirects the packets of a queue to this socket.
     ///
     /// # Errors
-    /// The socket is not bound to that queue of that interface, or the program was attached for fewer queues.
+    /// `E2BIG`: the program was loaded for fewer queues. `ENOTSOCK`, `EOPNOTSUPP`: `socket` is not an `AF_XDP`
+    /// socket.
     pub(super) fn redirect(&self, queue: u32, socket: RawFd) -> io::Result<()> {
         let value = socket.unsigned_abs();
         let update = UpdateAttributes {
@@ -167,7 +170,7 @@ impl XdpProgram {
             value: std::ptr::from_ref(&value).addr() as u64,
             flags: 0,
         };
-        // SAFETY: the attributes of this command; its addresses lead to a key and a value of 4 bytes, as the map has them,
+        // SAFETY: the attributes of this command; its addresses point to a key and a value of 4 bytes, the map's sizes,
         // which outlive the call.
         unsafe { bpf(MAP_UPDATE, &update).map(drop) }
     }

@@ -1,4 +1,4 @@
-//! A socket, its rings and its packet memory.
+//! The socket, its rings and its packet memory.
 #![allow(
     unsafe_code,
     reason = "packets of the library must not outlive their memory, which the type here sees to"
@@ -19,40 +19,40 @@ use super::program::XdpProgram;
 
 /// Descriptors of a ring. Each direction has as many frames.
 const RING: u32 = 2048;
-/// Packets that are moved at a time.
+/// Most packets that are moved in one call of the ring library.
 const BATCH: usize = 256;
-/// Packets that the kernel sends for one call, in copy mode.
+/// In copy mode, the kernel sends at most this many packets per system call.
 const A_CALL: usize = 32;
 
-/// Whether the interface's driver and the socket share memory.
+/// Whether the network driver uses the socket's packet memory directly (zero copy), or the kernel copies packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XdpMode {
-    /// They do if the driver can.
+    /// Zero copy if the driver supports it, otherwise copying.
     #[default]
     Auto,
-    /// The kernel copies, which every driver can.
+    /// Copying, which works with every driver.
     Copy,
-    /// They do, or opening fails.
+    /// Zero copy. Opening fails if the driver does not support it.
     ZeroCopy,
 }
 
-/// Packets that the kernel has dropped.
+/// Numbers of packets that the kernel has dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XdpLosses {
-    /// Received ones, for which there was no room.
+    /// Received packets for which the rx ring or the packet memory had no room.
     pub no_room: u64,
-    /// Received ones, for other reasons.
+    /// Received packets that were dropped for other reasons.
     pub received: u64,
-    /// Ones to send, which it did not accept.
+    /// Packets to send whose descriptors the kernel refused.
     pub refused: u64,
 }
 
-/// What became of packets to send.
+/// The result of sending packets.
 #[derive(Debug)]
 pub struct Sent {
-    /// Packets that were taken, from the front.
+    /// Number of packets taken from the front of the iterator.
     pub taken: usize,
-    /// Those of them that were longer than [`XdpSocket::LARGEST_TO_SEND`], and dropped.
+    /// How many of these were dropped, as they are longer than [`XdpSocket::LARGEST_TO_SEND`].
     pub too_long: u64,
     /// `ENETDOWN`: the interface is down. `ENXIO`: it is gone.
     pub result: io::Result<()>,
@@ -60,18 +60,18 @@ pub struct Sent {
 
 /// A socket that receives and sends packets of one queue of an interface.
 ///
-/// The order of the fields is that in which they are dropped: the memory last, as the kernel and packets use it.
+/// Fields are dropped in their order. The memory comes last, as the kernel and the packets use it.
 pub struct XdpSocket {
     received: HeapSlab,
     to_send: HeapSlab,
-    /// A received packet that its receiver had no room for.
+    /// A received packet for which the last receiver had no room. The next call passes it first.
     kept: Option<Packet>,
     rings: WakableRings,
     socket: Bound,
     memory: Umem,
-    /// Packets that are with the kernel to be sent.
+    /// Number of packets that the kernel has yet to send.
     sending: usize,
-    /// Frames to give to the kernel, in place of received packets.
+    /// Free frames to give to the kernel to receive into.
     to_post: usize,
     wake_receiver: bool,
 }
@@ -95,12 +95,14 @@ fn plain(error: SocketError) -> io::Error {
 }
 
 impl XdpSocket {
-    /// Opens a socket for a queue of the interface with this number, in the calling thread's network namespace, and has
-    /// `program` hand it the packets of that queue.
+    /// Opens a socket for a queue of the interface with this index in the calling thread's network namespace. From then on,
+    /// `program` redirects the queue's packets to it.
     ///
     /// # Errors
-    /// `EPERM` without `CAP_NET_RAW`; `EAFNOSUPPORT`: the kernel has no `AF_XDP`; `EBUSY`: the queue has a socket;
-    /// `EINVAL`: there is no such queue; `EOPNOTSUPP`: the driver has no zero copy; `ENOBUFS`, `ENOMEM`.
+    /// `EPERM` without `CAP_NET_RAW`; `EAFNOSUPPORT`: the kernel has no `AF_XDP`; `EBUSY`: the queue has another
+    /// socket;
+    /// `EINVAL`: there is no such queue; `EOPNOTSUPP`: the driver does not support zero copy;
+    /// `ENOBUFS`, `ENOMEM`: no memory, or the limit of locked memory is reached.
     pub fn open(interface: u32, queue: u32, mode: XdpMode, program: &XdpProgram) -> io::Result<Self> {
         let memory = UmemCfgBuilder {
             frame_size: FrameSize::FourK,
@@ -137,11 +139,11 @@ impl XdpSocket {
         Ok(socket)
     }
 
-    /// Largest packet to send.
+    /// Largest packet to send, in bytes.
     pub const LARGEST_TO_SEND: usize = 4096 - 256;
 
-    /// Calls `take` with packets that have come, in order, until it returns false: it has no room for that one, which comes
-    /// first in the next call.
+    /// Calls `take` with each received packet, in order. If it returns false, it has not taken that packet: the call ends, and the
+    /// next call begins with it.
     pub fn receive(&mut self, mut take: impl FnMut(&[u8]) -> bool) {
         while let Some(packet) = self.next() {
             if !take(&packet) {
@@ -176,12 +178,12 @@ impl XdpSocket {
             unsafe { self.rings.fill_ring.enqueue(&mut self.memory, self.to_post, self.wake_receiver) };
         match posted {
             Ok(posted) => self.to_post -= posted.min(self.to_post),
-            // they are posted, and the kernel finds them with the next call
+            // an error only delays the wake-up: the frames are in the ring, and the next call wakes the kernel
             Err(_) => self.to_post = 0,
         }
     }
 
-    /// Sends packets from the front of an iterator, as many as there is room for.
+    /// Sends packets from the front of an iterator, until the ring is full.
     pub fn send<'p>(&mut self, packets: impl Iterator<Item = &'p [u8]>) -> Sent {
         self.complete();
         let (mut taken, mut too_long) = (0, 0);
@@ -200,7 +202,7 @@ impl XdpSocket {
             }
             // SAFETY: the packet stays in `self`, which owns the memory and drops it last.
             let Some(mut packet) = (unsafe { self.memory.alloc() }) else { break };
-            // it fits, and so does one more in the batch
+            // cannot fail: the length was checked, and the batch has room
             if packet.append(bytes).is_err() || self.to_send.available() == 0 {
                 self.memory.free_packet(packet);
                 break;
@@ -211,23 +213,23 @@ impl XdpSocket {
         Sent { taken, too_long, result: result.and_then(|()| self.submit()) }
     }
 
-    /// Puts packets into the ring, and has the kernel send them.
+    /// Puts the packets into the ring, and tells the kernel to send them.
     fn submit(&mut self) -> io::Result<()> {
         let Some(ring) = &mut self.rings.tx_ring else { return Ok(()) };
         let before = self.to_send.len();
         // SAFETY: the memory outlives the socket: it is dropped after it.
-        let _ = unsafe { ring.send(&mut self.to_send, false) }; // fails only where it wakes the kernel
+        let _ = unsafe { ring.send(&mut self.to_send, false) }; // can fail only when it wakes the kernel, which it does not here
         self.sending += before - self.to_send.len();
         self.wake_sender()
     }
 
     /// # Errors
-    /// See [`Sent::result`].
+    /// Those of [`Sent::result`].
     fn wake_sender(&mut self) -> io::Result<()> {
         for _ in 0..self.sending.div_ceil(A_CALL) {
             match send(self.as_fd(), &[], SendFlags::DONTWAIT) {
                 Ok(_) => return Ok(()),
-                // it has sent a part, or has no memory now
+                // the kernel has sent some of the packets, or has no memory at the moment: the next call goes on
                 Err(Errno::AGAIN) => {}
                 Err(Errno::BUSY | Errno::NOBUFS | Errno::INTR) => return Ok(()),
                 Err(errno) => return Err(errno.into()),
@@ -236,19 +238,19 @@ impl XdpSocket {
         Ok(())
     }
 
-    /// Takes back the frames of packets that were sent.
+    /// Takes back the frames of packets that the kernel has sent.
     fn complete(&mut self) {
         let done = self.rings.completion_ring.dequeue(&mut self.memory, self.sending.min(RING as usize));
         self.sending -= done;
     }
 
-    /// Has the kernel send what is left. Returns whether all is sent.
+    /// Tells the kernel to send the packets that are left in the ring. Returns whether all packets are sent.
     pub fn is_sent(&mut self) -> bool {
         self.complete();
         self.sending == 0 || self.wake_sender().is_err()
     }
 
-    /// What the kernel has dropped so far.
+    /// Numbers of packets that the kernel has dropped so far.
     #[must_use]
     pub fn losses(&self) -> XdpLosses {
         let Ok(statistics) = self.socket.statistics() else { return XdpLosses::default() };

@@ -1,4 +1,4 @@
-//! Copies of packets: while they are made, and as the writer sees them.
+//! Copies of packets: as a queue collects them, and as the writer receives them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ pub struct MirroredBurst {
     time: SystemTime,
     last: bool,
     copies: Vec<Extent>,
-    /// Of all packets, one behind the other.
+    /// The copied bytes of all packets, one packet behind the other.
     bytes: Vec<u8>,
 }
 
@@ -20,20 +20,20 @@ pub struct MirroredBurst {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MirroredPacket<'b> {
-    /// Its bytes, as far as they were copied.
+    /// The copied bytes: the whole packet, or its first `snap` bytes.
     pub bytes: &'b [u8],
-    /// Its length.
+    /// Length of the whole packet in bytes.
     pub length: usize,
 }
 
 impl MirroredBurst {
-    /// Copies that a queue has made just now.
+    /// The copies that a queue has just made.
     pub(super) fn new(source: &Arc<MirrorSource>, draft: Draft) -> Self {
         let Draft { copies, bytes } = draft;
         Self { source: Arc::clone(source), time: SystemTime::now(), last: false, copies, bytes }
     }
 
-    /// Bytes of all copies.
+    /// Number of bytes of all copies.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -42,19 +42,19 @@ impl MirroredBurst {
         self.last = last;
     }
 
-    /// The queue.
+    /// The queue that received or sent the packets.
     #[must_use]
     pub fn source(&self) -> &Arc<MirrorSource> {
         &self.source
     }
 
-    /// When the queue was called.
+    /// When the packets were received or sent.
     #[must_use]
     pub const fn time(&self) -> SystemTime {
         self.time
     }
 
-    /// Whether nothing waits behind it: a good time to flush what was written.
+    /// Whether no other burst waits for the writer, so that this is a good time to flush its output.
     #[must_use]
     pub const fn is_last(&self) -> bool {
         self.last
@@ -71,14 +71,14 @@ impl MirroredBurst {
     }
 }
 
-/// One packet: how much of it was copied, and how long it is.
+/// Number of bytes copied of a packet, and its length.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     copied: usize,
     length: usize,
 }
 
-/// Copies that are not handed over yet.
+/// Copies that a queue collects before it hands them over to the writer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
     copies: Vec<Extent>,
@@ -86,7 +86,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Adds a packet of `length` bytes: `copy` fills what it is given with the first of them.
+    /// Adds a packet of `length` bytes. `copy` fills the slice that it is given with the packet's first bytes.
     pub(crate) fn add(&mut self, snap: usize, length: usize, copy: impl FnOnce(&mut [u8])) {
         let (start, copied) = (self.bytes.len(), length.min(snap));
         self.bytes.resize(start + copied, 0);
@@ -101,8 +101,8 @@ impl Draft {
         self.copies.push(Extent { copied: bytes.len(), length: packet.len() });
     }
 
-    /// Of the first `left` packets, those `sent` ones that were sent: a packet that the ring is too small for was dropped, so the
-    /// longest were. The others are forgotten.
+    /// Keeps the `sent` packets of the first `left` ones that were sent, and discards all others. The queue drops packets that are
+    /// too long for the ring, so the shortest `sent` packets are the ones that were sent.
     pub(crate) fn keep(&mut self, left: usize, sent: usize) {
         let mut lengths: Vec<usize> = self.copies.iter().take(left).map(|copy| copy.length).collect();
         lengths.sort_unstable();

@@ -1,7 +1,7 @@
-//! Copies of what interfaces receive and send, for a writer on a thread of its own.
+//! Copies the packets that interfaces receive and send, for a writer on a thread of its own.
 //!
-//! Queues put copies into one bounded [`Mirror`]; where it is full they are dropped and counted, and packets go on. A queue
-//! without a mirror does nothing for it: see [`Handle::plain_link`](crate::queue).
+//! Queues put copies into one bounded [`Mirror`]. If it is full, copies are dropped and counted, and the packets themselves pass
+//! as usual. A queue without a mirror does no work for this feature: see [`Handle::plain_link`](crate::queue).
 
 mod burst;
 mod source;
@@ -25,19 +25,19 @@ pub use source::{MirrorDirection, MirrorSource};
 pub(crate) use tap::MirrorTap;
 use tap::{Message, Shared};
 
-/// Most bursts that wait for the writer.
+/// Maximum number of bursts that wait for the writer.
 const BURSTS: usize = 4096;
 
-/// Copies of what interfaces receive and send, for a capture or an analysis: [`Interface::set_mirror`] begins and ends it for an
-/// interface, at any time. Clones are the same mirror, and several interfaces can have one.
+/// Copies the packets that interfaces receive and send, for a capture or an analysis. [`Interface::set_mirror`] attaches it to an
+/// interface or detaches it, at any time. Several interfaces can share a mirror. Clones are handles of the same mirror.
 ///
-/// A thread of its own hands the copies to the program's writer, in the order of each queue. They wait in a bounded queue: what
-/// finds no room there is not copied, and counted. Nobody waits for the writer.
+/// A thread of its own hands the copies to the program's writer, in the order of each queue. Copies wait for it in a
+/// bounded queue. Packets for which the queue has no room are not copied, but counted. Data threads never wait for the writer.
 ///
-/// Copied are the packets of [`RxQueue::receive`], [`TxQueue::send`] and [`RxQueue::forward_to`]. A program that uses packets where
-/// they lie, by [`RxQueue::peek`], [`TxQueue::reserve`] or [`raw`](crate::raw), has them in its hands: these are not.
+/// [`RxQueue::receive`], [`TxQueue::send`] and [`RxQueue::forward_to`] copy their packets to the mirror. [`RxQueue::peek`],
+/// [`TxQueue::reserve`] and [`raw`](crate::raw) do not: the program works on these packets in place, and can copy them itself.
 ///
-/// Without a mirror, a queue executes no instruction more than it would if there were none.
+/// A queue without a mirror executes the same instructions as if this feature did not exist.
 ///
 /// ```
 /// use memif_pmd::{Memif, Mirror};
@@ -66,10 +66,10 @@ const BURSTS: usize = 4096;
 pub struct Mirror(Arc<Shared>);
 
 impl Mirror {
-    /// Starts the writer's thread, which calls `write` with each burst of copies. At most `limit` bytes of copies wait for it, and a
-    /// little more for their places; of each packet at most the first `snap` bytes are copied.
+    /// Starts the writer's thread, which calls `write` with each burst of copies. At most `limit` bytes of copies wait for it, plus a
+    /// few bytes of bookkeeping per packet. At most the first `snap` bytes of each packet are copied.
     ///
-    /// The thread ends with [`Mirror::finish`], or once neither the mirror nor a queue that has it is there any more.
+    /// The thread ends with [`Mirror::finish`], or when the last handle of the mirror and the last queue with it are dropped.
     ///
     /// # Errors
     /// [`Error::OutOfThreads`], [`Error::OutOfMemory`], [`Error::System`]: the kernel refuses the thread.
@@ -87,7 +87,7 @@ impl Mirror {
             writer: Mutex::default(),
             sources: Mutex::default(),
         });
-        // the thread keeps no sender alive: without one it ends
+        // the thread has no sender of its own, so it ends when all others are dropped
         let waiting = Arc::downgrade(&shared);
         let body = move || {
             drain(&receiver, |burst| {
@@ -102,21 +102,21 @@ impl Mirror {
         Ok(Self(shared))
     }
 
-    /// Waits until everything that was copied has been written, and ends the writer's thread. What is copied later counts as
-    /// dropped. A writer that panicked has ended already.
+    /// Waits until the writer has received all copies, and ends its thread. Later packets count as dropped. If the writer has
+    /// panicked, its thread has ended already.
     pub fn finish(&self) {
         let writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let _ = self.0.sender.send(Message::End); // an error: it has ended
+        let _ = self.0.sender.send(Message::End); // fails if the thread has ended
         let _ = writer.map(JoinHandle::join); // as documented
     }
 
-    /// The queues that have had it, in the order of their numbers ([`MirrorSource::number`]).
+    /// All queues that have ever had this mirror, in the order of their numbers ([`MirrorSource::number`]).
     #[must_use]
     pub fn sources(&self) -> Vec<Arc<MirrorSource>> {
         self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a queue of an interface has of it.
+    /// The handle of this mirror for a queue of an interface.
     pub(crate) fn tap(&self, interface: &Details, direction: MirrorDirection, queue: u16) -> MirrorTap {
         let mut sources = self.0.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let source = MirrorSource::new(sources.len(), interface, direction, queue);
@@ -132,7 +132,7 @@ impl fmt::Debug for Mirror {
     }
 }
 
-/// Hands over bursts until the end.
+/// Calls the writer with each burst, until the mirror ends.
 fn drain(receiver: &Receiver<Message>, mut write: impl FnMut(&MirroredBurst)) {
     let mut next = receiver.recv().ok();
     while let Some(Message::Burst(mut burst)) = next {

@@ -1,4 +1,4 @@
-//! The queues that copies come from.
+//! The queues whose packets are copied.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +8,12 @@ use memif_ring::message::{Direction, Mode};
 use crate::config::Role;
 use crate::stats::Details;
 
-/// Whether packets came or went.
+/// Whether packets were received or sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MirrorDirection {
-    /// They were received.
+    /// Packets were received.
     Received,
-    /// They were sent.
+    /// Packets were sent.
     Sent,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for MirrorDirection {
     }
 }
 
-/// The queue that copies come from.
+/// A queue whose packets are copied.
 #[derive(Debug)]
 pub struct MirrorSource {
     number: usize,
@@ -42,7 +42,7 @@ pub struct MirrorSource {
 }
 
 impl MirrorSource {
-    /// A queue of an interface.
+    /// The queue of an interface with this direction and index.
     pub(super) fn new(number: usize, interface: &Details, direction: MirrorDirection, queue: u16) -> Self {
         Self {
             number,
@@ -57,7 +57,7 @@ impl MirrorSource {
         }
     }
 
-    /// Counts packets, copied or not.
+    /// Counts packets as copied or as dropped.
     pub(super) fn count(&self, packets: usize, copied: bool) {
         let counter = if copied { &self.packets } else { &self.dropped };
         counter.fetch_add(packets as u64, Ordering::Relaxed);
@@ -87,13 +87,13 @@ impl MirrorSource {
         self.role
     }
 
-    /// What packets begin with.
+    /// The interface's mode, which says which header packets begin with.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Whether they came or went.
+    /// Whether the queue receives or sends.
     #[must_use]
     pub const fn direction(&self) -> MirrorDirection {
         self.direction
@@ -116,13 +116,13 @@ impl MirrorSource {
         self.queue
     }
 
-    /// Packets that were copied so far.
+    /// Number of packets copied so far.
     #[must_use]
     pub fn packets(&self) -> u64 {
         self.packets.load(Ordering::Relaxed)
     }
 
-    /// Packets that were not copied, as there was no room for them.
+    /// Number of packets that were not copied so far, as the mirror had no room for them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

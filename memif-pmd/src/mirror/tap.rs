@@ -1,4 +1,4 @@
-//! What the queues have of a mirror.
+//! The mirror's state, and each queue's handle of it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,26 +9,26 @@ use std::thread::JoinHandle;
 use super::burst::{Draft, MirroredBurst};
 use super::source::MirrorSource;
 
-/// A mirror.
+/// The state that all handles of a mirror share.
 pub(super) struct Shared {
     pub(super) sender: SyncSender<Message>,
-    /// Most bytes that wait.
+    /// Maximum number of bytes that wait for the writer.
     pub(super) limit: usize,
-    /// Most bytes that are copied of a packet.
+    /// Maximum number of bytes that are copied of a packet.
     pub(super) snap: usize,
-    /// Bytes that wait.
+    /// Number of bytes that wait for the writer.
     pub(super) waiting: AtomicUsize,
     pub(super) writer: Mutex<Option<JoinHandle<()>>>,
     pub(super) sources: Mutex<Vec<Arc<MirrorSource>>>,
 }
 
-/// What the writer's thread is told.
+/// A message to the writer's thread.
 pub(super) enum Message {
     Burst(MirroredBurst),
     End,
 }
 
-/// What a queue has of a mirror.
+/// A queue's handle of a mirror.
 #[derive(Clone)]
 pub(crate) struct MirrorTap {
     shared: Arc<Shared>,
@@ -40,17 +40,18 @@ impl MirrorTap {
         Self { shared: Arc::clone(shared), source }
     }
 
-    /// Most bytes that are copied of a packet.
+    /// Maximum number of bytes that are copied of a packet.
     pub(crate) fn snap(&self) -> usize {
         self.shared.snap
     }
 
-    /// Where packets are copied to, if there is room at all.
+    /// An empty collection for the copies of a burst; `None` if the mirror is full.
     pub(crate) fn draft(&self) -> Option<Draft> {
         (self.shared.waiting.load(Ordering::Relaxed) < self.shared.limit).then(Draft::default)
     }
 
-    /// Hands over copies, or drops them. `None`: there was no room for `packets` of them.
+    /// Hands the copies of `packets` packets over to the writer. Counts the packets as dropped if `draft` is `None` or the mirror is
+    /// full.
     pub(crate) fn hand_over(&self, draft: Option<Draft>, packets: usize) {
         if packets == 0 {
             return;

@@ -44,18 +44,18 @@ pub(crate) struct Mailbox<L> {
 /// What handles compare. Written by the control plane, under the mailbox's lock.
 #[derive(Debug, Default)]
 struct Changes {
-    /// Moves when the link comes or goes.
+    /// Advances when a link comes up or ends.
     epoch: AtomicU64,
-    /// Moves behind the epoch, and when a mirror comes or goes.
+    /// Advances after the epoch, and when a mirror is attached or detached.
     all: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Contents<L> {
     link: Option<L>,
-    /// Gets copies of what passes.
+    /// Gets copies of the packets that are received or sent.
     mirror: Option<MirrorTap>,
-    /// The interface is gone: no link is taken any more.
+    /// The interface is deleted: the queue accepts no link.
     closed: bool,
     /// Rung when the epoch moves, to wake a handle that sleeps.
     doorbell: Option<Arc<EventFd>>,
@@ -75,17 +75,17 @@ impl<L> Mailbox<L> {
         })
     }
 
-    /// Control plane: a link is there.
+    /// Called by the control plane when a link is up.
     pub(crate) fn install(&self, link: L) {
         self.replace(Some(link));
     }
 
-    /// Control plane: the link is gone.
+    /// Called by the control plane when the link has ended.
     pub(crate) fn clear(&self) {
         self.replace(None);
     }
 
-    /// Control plane: the interface is gone, and no link will be there again.
+    /// Called by the control plane when the interface is deleted. The queue gets no link after that.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.replace(None);
@@ -105,7 +105,8 @@ impl<L> Mailbox<L> {
         drop(old); // may unmap: not under the lock
     }
 
-    /// Control plane: what passes is copied from now on, or no more. The handle notices with its next burst.
+    /// Called by the control plane: attaches a mirror to the queue, or detaches it with `None`. The handle notices that with its
+    /// next burst.
     pub(crate) fn set_mirror(&self, mirror: Option<MirrorTap>) {
         let mut contents = self.lock();
         let old = std::mem::replace(&mut contents.mirror, mirror);
@@ -207,8 +208,8 @@ impl<L> Handle<L> {
         Self { mailbox, link: None, epoch: NEVER, tally, noticed: NEVER, mirror }
     }
 
-    /// As [`Handle::link`], for bursts that a mirror gets copies of. `None` also while there is one, or when anything has
-    /// changed: ask [`Handle::notice`] then. So a queue without a mirror does not ask for one.
+    /// The link, for bursts that a mirror may copy. `None` if there is no link, if the queue has a mirror, or if either has changed:
+    /// call [`Handle::notice`] then. So a queue without a mirror pays nothing for the check.
     #[inline(always)]
     pub(super) fn plain_link(&mut self) -> Option<&mut L> {
         // Acquire: pairs with the Release in `replace` and `set_mirror`
@@ -218,7 +219,7 @@ impl<L> Handle<L> {
         self.link.as_mut()
     }
 
-    /// Takes up what has changed. Whether there is a link.
+    /// Takes up a new link or mirror, and drops old ones. Returns whether there is a link.
     #[cold]
     pub(super) fn notice(&mut self) -> bool {
         if self.mailbox.changes.all.load(Ordering::Acquire) != self.mirror.seen {
@@ -230,7 +231,7 @@ impl<L> Handle<L> {
         self.link().is_some()
     }
 
-    /// What gets copies, as far as was noticed.
+    /// The mirror, as of the last call of [`Handle::notice`].
     pub(super) fn mirror(&self) -> Option<MirrorTap> {
         self.mirror.tap.clone()
     }

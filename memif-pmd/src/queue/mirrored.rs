@@ -1,4 +1,4 @@
-//! Queues that a mirror gets copies of, and those on which something has changed: off the hot path of the others.
+//! Bursts of queues that have a mirror, or whose link or mirror has just changed. They are kept off the hot path of all others.
 
 use super::rx::RxQueue;
 use super::tx::TxQueue;
@@ -6,7 +6,7 @@ use crate::error::NotShared;
 use crate::mirror::{Draft, MirrorTap};
 use crate::packet::Burst;
 
-/// Copies of packets, if there is room for them at all.
+/// The copies of a burst; `None` if the mirror has no room.
 fn copies<'p>(tap: &MirrorTap, packets: impl Iterator<Item = &'p [u8]>) -> Option<Draft> {
     let mut draft = tap.draft()?;
     packets.for_each(|packet| draft.push(tap.snap(), packet));
@@ -14,7 +14,7 @@ fn copies<'p>(tap: &MirrorTap, packets: impl Iterator<Item = &'p [u8]>) -> Optio
 }
 
 impl RxQueue {
-    /// [`RxQueue::receive`] where there is no plain link.
+    /// [`RxQueue::receive`] for a queue without a plain link.
     #[cold]
     pub(super) fn receive_noticing(&mut self, burst: &mut Burst) -> usize {
         if !self.handle.notice() {
@@ -28,7 +28,7 @@ impl RxQueue {
         received
     }
 
-    /// [`RxQueue::forward_to`] where there are no two plain links.
+    /// [`RxQueue::forward_to`] for two queues of which one has no plain link.
     #[cold]
     pub(super) fn forward_noticing(&mut self, tx: &mut TxQueue, max: usize) -> Result<usize, NotShared> {
         if !self.handle.notice() {
@@ -65,14 +65,14 @@ impl RxQueue {
 }
 
 impl TxQueue {
-    /// [`TxQueue::send`] where there is no plain link.
+    /// [`TxQueue::send`] for a queue without a plain link.
     #[cold]
     pub(super) fn send_noticing(&mut self, burst: &mut Burst) -> usize {
         if !self.handle.notice() {
             return self.drop_all(burst);
         }
         let Some(tap) = self.handle.mirror() else { return self.send_plain(burst) };
-        // before they leave the burst
+        // sent packets leave the burst, so they are copied before
         let mut draft = copies(&tap, burst.all());
         let packets = burst.all().len();
         let sent = self.send_plain(burst);

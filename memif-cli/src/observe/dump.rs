@@ -186,9 +186,13 @@ fn report(ports: &[Port]) {
     for port in ports {
         let (_, missed) = port.tally();
         let more = if port.tap.tally().gaps > 0 { "at least " } else { "" };
-        let Port { name, written, refused, .. } = port;
-        let why = if missed > 0 && !port.tap.knows_buffers() {
+        let Port { name, direction, written, refused, tap, .. } = port;
+        let why = if missed == 0 {
+            ""
+        } else if !tap.knows_buffers() {
             "; the slave has posted no buffers, without which it cannot be told where packets end"
+        } else if *direction == Direction::M2s && tap.lies_elsewhere() {
+            "; the slave is a zero-copy one, and may change at any time what it has received"
         } else {
             ""
         };

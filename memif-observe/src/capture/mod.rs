@@ -88,6 +88,8 @@ pub struct Tap {
     direction: Direction,
     /// Bytes that are copied of a packet.
     bytes: usize,
+    /// Packets were seen that lie in other memory than the rings' own region.
+    elsewhere: bool,
     /// The next descriptor that is looked at.
     next: u16,
     looked: Instant,
@@ -124,6 +126,7 @@ impl Tap {
             shape: ring.shape()?,
             direction: ring.queue()?.direction,
             bytes,
+            elsewhere: false,
             next: 0,
             looked: Instant::now(),
             gap: MAX_GAP,
@@ -185,6 +188,13 @@ impl Tap {
     #[must_use]
     pub const fn knows_buffers(&self) -> bool {
         self.posted > 0
+    }
+
+    /// Whether packets were seen that lie in other memory than the rings' own region, as those of a zero-copy slave do. Nothing tells
+    /// how long they stay as they are once their receiver has them, so M2S none of them is handed out.
+    #[must_use]
+    pub const fn lies_elsewhere(&self) -> bool {
+        self.elsewhere
     }
 
     /// Looks at the ring, and calls `take` for each packet that can be vouched for, in their order. Bounded: returns after at
@@ -283,6 +293,7 @@ impl Tap {
             let packet =
                 read_packet(&self.regions, self.ring, self.shape, (first, published), |desc, next| {
                     self.batch.pieces.push(Piece::of(desc));
+                    self.elsewhere |= desc.region != 0;
                     if next && self.direction == Direction::S2m {
                         self.continued = self.continued.min(desc.length);
                     }

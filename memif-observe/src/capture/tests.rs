@@ -42,6 +42,7 @@ impl Bench {
             shape: SHAPE,
             direction,
             bytes: 4096,
+            elsewhere: false,
             next: 0,
             looked: Instant::now(),
             gap: GAP,
@@ -63,9 +64,13 @@ impl Bench {
     }
 
     fn desc_at(&self, ring: usize, index: u16, length: u32, next: bool) {
+        self.desc_in(0, ring, index, length, next);
+    }
+
+    fn desc_in(&self, region: u16, ring: usize, index: u16, length: u32, next: bool) {
         let slot = index % SIZE;
         let flags = DescFlags::next_if(next);
-        let desc = Desc { flags, region: 0, length, offset: BUFFERS + u32::from(slot) * BUFFER, metadata: 0 };
+        let desc = Desc { flags, region, length, offset: BUFFERS + u32::from(slot) * BUFFER, metadata: 0 };
         let at = ring + SHAPE.line.header_size() + usize::from(slot) * size_of::<Desc>();
         self.file.write_all_at(desc.as_bytes(), at as u64).unwrap();
     }
@@ -243,5 +248,22 @@ fn bytes_that_were_used_again_before_the_copy_are_not_shown() {
         let context = Context { memory: &memory, ring: 0, shape: SHAPE, head: 2, late: false };
         assert_eq!(batch.judge(&context, &bench.tap.regions, now + GAP), Verdict::Decided);
         assert_eq!(batch.items().iter().filter(|item| item.is_certain()).count(), expected);
+    }
+}
+
+#[test]
+fn what_a_zero_copy_slave_has_received_is_missed_and_it_is_known_why() {
+    for (region, shown) in [(0, vec![30]), (1, vec![])] {
+        let mut bench = Bench::new(Direction::M2s);
+        let memory = Arc::clone(&bench.tap.regions[0].1);
+        bench.tap.regions.push((1, memory));
+        bench.head = SIZE;
+        bench.look(false);
+        assert!(!bench.tap.lies_elsewhere());
+        bench.desc_in(region, 0, 0, 30, false);
+        bench.tail = 1;
+        bench.look(false);
+        assert_eq!((&bench.shown, bench.tap.lies_elsewhere()), (&shown, region == 1));
+        assert_eq!(bench.tap.tally().missed, u64::from(region == 1));
     }
 }

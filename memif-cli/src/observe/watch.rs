@@ -13,7 +13,7 @@ use super::sampler::Sampler;
 use super::screen::Screen;
 use crate::error::ToolError;
 
-/// How long a key can wait.
+/// How long a report can wait.
 const STEP: Duration = Duration::from_millis(50);
 
 /// Gives the terminal back: also after an error, a signal or a panic.
@@ -34,6 +34,7 @@ pub(crate) fn watch(sampler: Sampler, stop: &Stop) -> Result<(), ToolError> {
     let reports = measure(sampler, stop);
     let mut terminal = ratatui::try_init().map_err(ToolError::Terminal)?;
     let _restored = Restored;
+    let events = events();
     while !stop.is_stopped() {
         match reports.try_recv() {
             Ok(rows) => screen.update(rows?),
@@ -41,12 +42,32 @@ pub(crate) fn watch(sampler: Sampler, stop: &Stop) -> Result<(), ToolError> {
             Err(TryRecvError::Disconnected) => break,
         }
         terminal.draw(|frame| screen.draw(frame)).map_err(ToolError::Terminal)?;
-        if pressed(&mut screen).map_err(ToolError::Terminal)? {
+        let Ok(event) = events.recv_timeout(STEP) else { continue };
+        if let Event::Key(key) = event.map_err(ToolError::Terminal)?
+            && key.is_press()
+            && screen.key(key)
+        {
             break;
         }
     }
     stop.stop();
     Ok(())
+}
+
+/// What comes from the terminal. Read on a thread that ends with the process: once a terminal is gone, crossterm reads its end
+/// again and again, and does not return, whatever its timeout.
+fn events() -> Receiver<io::Result<Event>> {
+    let (sender, events) = mpsc::channel();
+    thread::spawn(move || {
+        loop {
+            let event = event::read();
+            let over = event.is_err();
+            if sender.send(event).is_err() || over {
+                return;
+            }
+        }
+    });
+    events
 }
 
 /// Measures on a thread of its own: drawing would keep it from looking often enough.
@@ -62,15 +83,4 @@ fn measure(mut sampler: Sampler, stop: &Stop) -> Receiver<Result<Rows, ToolError
         }
     });
     reports
-}
-
-/// Waits a moment for a key. True if it was one that ends the program.
-fn pressed(screen: &mut Screen) -> io::Result<bool> {
-    if !event::poll(STEP)? {
-        return Ok(false);
-    }
-    match event::read()? {
-        Event::Key(key) if key.is_press() => Ok(screen.key(key)),
-        _ => Ok(false),
-    }
 }

@@ -1,10 +1,14 @@
 //! Links seen from outside.
 
+use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Tool, folder, run, wait_for};
+use crate::harness::{PATIENCE, Tool, folder, program, run, wait_for};
 
 /// A sink and a generator on `m.sock`, which run for as long as they are kept.
 pub(crate) fn pair(folder: &Path, options: &str) -> (Tool, Tool) {
@@ -83,6 +87,74 @@ fn in_a_pipe_it_is_shown_again_and_again_until_a_signal() {
     }
     watch.signal("TERM");
     assert_eq!(watch.wait().code, Some(0));
+}
+
+/// What the screen of `show --watch` has written to a terminal of 80 columns when it says that the receiver hangs. Then the
+/// terminal goes away, and the program with it.
+fn screen(folder: &Path, pid: u32, variables: &[(&str, &str)]) -> String {
+    let file = folder.join("screen.txt");
+    let show =
+        format!("echo $$ >pid.txt && stty rows 24 cols 80 && exec '{}' show --watch --pid {pid}", program());
+    let mut terminal = Command::new("script")
+        .args(["-qefc", &show])
+        .arg(&file)
+        .current_dir(folder)
+        .env_remove("NO_COLOR")
+        .env("TERM", "xterm-256color")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let patiently = |done: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !done() && began.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(20));
+        }
+        done()
+    };
+    let text = || fs::read(&file).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+    let complete = patiently(&|| text().contains("does not receive"));
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    let show = fs::read_to_string(folder.join("pid.txt")).unwrap();
+    let show = show.trim();
+    // empty where nobody has collected its status
+    let ended = patiently(&|| fs::read(format!("/proc/{show}/cmdline")).map_or(true, |line| line.is_empty()));
+    if !ended {
+        Command::new("kill").args(["-KILL", show]).status().unwrap();
+    }
+    let text = text();
+    fs::remove_file(&file).unwrap();
+    assert!(ended, "the screen goes on without its terminal");
+    assert!(complete, "{text:?}");
+    text
+}
+
+/// The parameters of all sequences that set attributes of text, such as `38;5;1` and `1`.
+fn attributes(text: &str) -> Vec<&str> {
+    let ends =
+        |part: &&str| part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m');
+    text.split("\x1b[").filter(ends).filter_map(|part| part.split('m').next()).collect()
+}
+
+#[test]
+fn what_is_wrong_is_red_on_a_terminal_and_only_bold_with_no_color() {
+    let folder = folder();
+    let (sink, generator) = pair(folder.path(), "");
+    sink.signal("STOP");
+    for (variables, red) in
+        [(&[][..], true), (&[("NO_COLOR", "")][..], true), (&[("NO_COLOR", "1")][..], false)]
+    {
+        let text = screen(folder.path(), generator.child.id(), variables);
+        let attributes = attributes(&text);
+        // 39 and 49 are the terminal's own colours
+        let colours = |part: &&str| matches!(part.parse(), Ok(30..=38 | 40..=48 | 90..=107));
+        let coloured = attributes.iter().any(|set| set.split(';').any(|part| colours(&part)));
+        assert_eq!(coloured, red, "{variables:?}: {attributes:?}");
+        assert!(attributes.contains(&"1"), "bold in any case: {attributes:?}");
+    }
+    sink.signal("CONT");
 }
 
 #[test]

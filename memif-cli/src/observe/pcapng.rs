@@ -90,7 +90,9 @@ impl<W: Write> Pcapng<W> {
         ring: (usize, &str, &str),
         (copied, missed, written): (u64, u64, u64),
     ) -> io::Result<()> {
-        let interface_id = self.interface(ring, LinkType::Ethernet)?;
+        // of a ring without packets that of another ring: some readers, such as tcpdump, take one link type alone
+        let others = self.interfaces.values().min_by_key(|(id, _)| *id).map(|(_, link_type)| *link_type);
+        let interface_id = self.interface(ring, others.unwrap_or(LinkType::Ethernet))?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let block = InterfaceStatisticsBlock {
             interface_id,

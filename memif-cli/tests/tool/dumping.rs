@@ -4,10 +4,11 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use pcap_file::DataLink;
 use pcap_file::pcapng::blocks::interface_statistics::InterfaceStatisticsOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 
-use crate::harness::{Ended, Tool, folder, program, run};
+use crate::harness::{Ended, Tool, folder, program, run, wait_for};
 use crate::observing::pair;
 
 /// Sequence numbers of the test packets in a capture, and the numbers of its statistics blocks.
@@ -55,6 +56,26 @@ fn a_capture_has_packets_in_order_and_says_what_was_missed() {
     assert!(sequences.is_sorted_by(|one, next| one < next), "{sequences:?}");
     let [(received, dropped), (0, 0)] = statistics.as_slice() else { panic!("{statistics:?}") };
     assert!(*received >= 300 + dropped, "{statistics:?}");
+}
+
+#[test]
+fn all_rings_of_a_link_with_ip_packets_have_one_link_type() {
+    let folder = folder();
+    let _sink = Tool::start(folder.path(), "sink m.sock,role=master,mode=ip --json");
+    wait_for(folder.path(), "m.sock");
+    let generator = Tool::start(folder.path(), "gen m.sock,mode=ip --json --rate 1k");
+    generator.next_line();
+    let ended = dump(folder.path(), generator.child.id(), "-c 20 -w out.pcapng");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let mut reader = PcapNgReader::new(File::open(folder.path().join("out.pcapng")).unwrap()).unwrap();
+    let mut types = Vec::new();
+    while let Some(block) = reader.next_block() {
+        if let Block::InterfaceDescription(block) = block.unwrap() {
+            types.push(block.linktype);
+        }
+    }
+    // nothing passes m2s/0
+    assert_eq!(types, [DataLink::RAW, DataLink::RAW]);
 }
 
 #[test]

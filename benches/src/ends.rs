@@ -287,7 +287,7 @@ fn fill(packets: &mut Burst, size: usize) {
 #[inline]
 pub(crate) fn send_in_place(tx: &mut TxQueue, size: usize, burst: usize) -> usize {
     let pieces = size.div_ceil(BUFFER);
-    let mut room = tx.reserve(burst * pieces);
+    let mut room = tx.reserve(burst * pieces, size);
     let packets = room.len() / pieces;
     for first in (0..packets).map(|packet| packet * pieces) {
         if let Some(mut span) = room.span(first) {

@@ -15,7 +15,7 @@ use memif_ring::burst::Tally;
 use memif_ring::end::{Receiver, Sender};
 use memif_ring::fault::PeerFault;
 use memif_ring::head_side::{HeadReceiver, HeadSender};
-use memif_ring::layout::Desc;
+use memif_ring::layout::{Desc, DescFlags};
 use memif_ring::mock::{MockPeer, MockRegion, MockRing};
 use memif_ring::region::Buffer;
 use memif_ring::tail_side::{TailReceiver, TailSender};
@@ -47,9 +47,25 @@ enum Receive {
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Send {
-    Burst { seed: u8, count: u8, len: u16 },
-    Fill { ahead: u8, length: u16 },
-    Commit { slots: u8 },
+    Burst {
+        seed: u8,
+        count: u8,
+        len: u16,
+    },
+    Fill {
+        ahead: u8,
+        length: u16,
+    },
+    Commit {
+        slots: u8,
+    },
+    /// Reserves `count` buffers of `len` bytes each, and sends the first `slots`, filled to `length`.
+    Reserve {
+        count: u8,
+        len: u16,
+        length: u16,
+        slots: u8,
+    },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -179,8 +195,24 @@ fn send(
             }
         }
         Send::Commit { slots } => end.commit(slots.into()),
+        Send::Reserve { count, len, length, slots } => {
+            let free = end.reservable(count.into())?;
+            let mut reserved = 0;
+            while reserved < u16::from(count)
+                && let Some(Ok(Buffer { desc, mut span })) = end.reserve(on.regions(), reserved, len.into())
+            {
+                assert!(reserved < free);
+                within(on, &desc, span.len());
+                span.copy_from(&packet(count, span.len()));
+                end.complete(reserved, DescFlags::empty(), 0, length.into());
+                reserved += 1;
+            }
+            let position = end.position();
+            end.commit(slots.into());
+            assert!(end.position().wrapping_sub(position) <= reserved.max(slots.into()));
+        }
     }
-    assert!(usize::from(end.free(0)?) <= size);
+    assert!(usize::from(end.reservable(0)?) <= size);
     Ok(())
 }
 

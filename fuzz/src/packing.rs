@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use memif_ring::tuning::{SPREAD_ROOM, spread_up_to};
+
 /// Packets begin at multiples of so many bytes from the start of the area.
 const ALIGN: u32 = 64;
 
@@ -17,17 +19,25 @@ pub struct Packing {
     limit: u32,
     /// If it does not, it goes to the start of the area, if it ends here or before.
     front: u32,
+    /// Behind packets of at most so many bytes [`ALIGN`] bytes are left out.
+    spread: u32,
 }
 
 impl Packing {
-    /// Nothing is in flight.
-    pub fn new(area: Range<u32>) -> Self {
-        Self { in_flight: VecDeque::new(), at: area.start, limit: area.end, front: area.start, area }
+    /// Nothing is in flight. There are `share` bytes for each slot.
+    pub fn new(area: Range<u32>, share: u32) -> Self {
+        let spread = if share < SPREAD_ROOM { 0 } else { spread_up_to() as u32 };
+        Self::spread(area, spread)
+    }
+
+    fn spread(area: Range<u32>, spread: u32) -> Self {
+        Self { in_flight: VecDeque::new(), at: area.start, limit: area.end, front: area.start, area, spread }
     }
 
     /// Puts the packet, or the piece of one, of the next slot: where it begins, if there is room.
     pub fn put(&mut self, len: u32) -> Option<u32> {
-        let bytes = len.next_multiple_of(ALIGN);
+        let gap = if len <= self.spread { ALIGN } else { 0 };
+        let bytes = len.next_multiple_of(ALIGN) + gap;
         if bytes > self.limit - self.at {
             if bytes > self.front - self.area.start {
                 return None;
@@ -52,7 +62,7 @@ impl Packing {
     /// The sender needs more than it knows to be free: with nothing in flight it begins at the front.
     pub fn reset_if_empty(&mut self) {
         if self.in_flight.is_empty() {
-            *self = Self::new(self.area.clone());
+            *self = Self::spread(self.area.clone(), self.spread);
         }
     }
 }

@@ -60,7 +60,11 @@ impl Sender {
             image.set_tail(0);
         }
         let packs = packed && role == Role::Slave;
-        let layout = if packs { Layout::Packed(Packing::new(image.area())) } else { Layout::Fixed };
+        let layout = if packs {
+            Layout::Packed(Packing::new(image.area(), image.buffers.stride))
+        } else {
+            Layout::Fixed
+        };
         Self { role, own: 0, peer: 0, short: false, layout }
     }
 

@@ -15,7 +15,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 fn send_all(mut tx: TxQueue, bytes: usize, burst: usize) {
     let packet = vec![0; bytes];
     while !STOP.load(Ordering::Relaxed) {
-        let mut room = tx.reserve(burst);
+        let mut room = tx.reserve(burst, bytes);
         let count = room.len();
         for index in 0..count {
             room.fill(index, &packet);

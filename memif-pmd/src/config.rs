@@ -121,7 +121,7 @@ impl FromStr for RxMode {
 /// Where a slave puts the packets that it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PacketLayout {
-    /// One behind the other in the bytes of the ring's buffers, each in as many as it has.
+    /// One behind the other in the bytes of the ring's buffers, each in as many as it has, or as were reserved for it.
     #[default]
     Packed,
     /// Each in the buffer of its slot.

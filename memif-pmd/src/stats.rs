@@ -163,8 +163,8 @@ pub struct QueueDetails {
     pub stats: QueueStats,
     /// How it learns of packets; meaningless for a transmit queue.
     pub rx_mode: RxMode,
-    /// Where a slave's transmit queue puts packets; `None` for all other queues, and without a link. A queue that is used in
-    /// place changes to [`PacketLayout::Fixed`] for the rest of its link.
+    /// Where a slave's transmit queue puts packets; `None` for all other queues, and without a link. A queue whose
+    /// buffers a program claims or exchanges ([`raw`](crate::raw)) changes to [`PacketLayout::Fixed`] for the rest of its link.
     pub packet_layout: Option<PacketLayout>,
     /// Its ring; `None` without a link, or if the link has fewer rings than the interface has queues.
     pub ring: Option<RingDetails>,

@@ -13,10 +13,10 @@ const GROWTH: usize = 1 << 20;
 
 /// Sends empty packets while `receive` drops them; memory must not grow.
 fn flood(tx: &mut TxQueue, rx: &mut RxQueue, mut receive: impl FnMut(&mut RxQueue)) {
-    until("a link", || !tx.reserve(1).is_empty());
+    until("a link", || !tx.reserve(1, 2048).is_empty());
     let mut before = None;
     while rx.stats().drops_for(DropReason::Empty) < PACKETS {
-        let empty = tx.reserve(512);
+        let empty = tx.reserve(512, 2048);
         let count = empty.len();
         empty.commit(count);
         receive(rx);

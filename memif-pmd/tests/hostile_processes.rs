@@ -103,7 +103,7 @@ fn a_peer_stopped_and_continued() {
             let mut burst = Burst::new(1).unwrap();
             burst.push(b"no room for this").unwrap();
             for _ in 0..1000 {
-                assert_eq!(tx.send(&mut burst) + tx.reserve(16).len(), 0, "nobody takes anything");
+                assert_eq!(tx.send(&mut burst) + tx.reserve(16, 2048).len(), 0, "nobody takes anything");
                 take(&mut rx, &mut back);
             }
             arena.bystander.moves_on();

@@ -213,7 +213,7 @@ fn a_master_that_never_reads() {
     assert_eq!(tx.send(&mut burst), 16);
     for _ in 0..1000 {
         assert_eq!(tx.send(&mut burst), 0);
-        assert!(tx.reserve(64).is_empty());
+        assert!(tx.reserve(64, 2048).is_empty());
     }
     assert_eq!(burst.len(), all - 16, "packets stay with the caller");
     assert_eq!(tx.stats().ring_full, 1001);
@@ -320,8 +320,10 @@ fn descriptors_of_the_sending_ring_do_not_matter() {
         ring.set_tail(sequence + 1);
     }
     places.sort_unstable();
-    places.dedup();
-    assert_eq!(places.len(), 16);
+    assert!(
+        places[199] + 500 - places[0] <= 16 * (2048 + 128),
+        "in the bytes of the ring's buffers: {places:?}"
+    );
     drop((master, tx));
     arena.unharmed_slave(listener);
 }

@@ -297,7 +297,7 @@ fn a_slave_that_never_posts_and_never_reads() {
     let waiting = burst.len();
     for _ in 0..1000 {
         assert_eq!(tx.send(&mut burst), 0);
-        assert!(tx.reserve(64).is_empty());
+        assert!(tx.reserve(64, 2048).is_empty());
     }
     assert_eq!(burst.len(), waiting, "packets stay with the caller");
     slave.post();

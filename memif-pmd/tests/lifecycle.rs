@@ -304,7 +304,7 @@ fn a_dead_control_plane_leaves_dead_interfaces_and_harmless_queues() {
     assert_eq!((tx.send(&mut burst), rx.receive(&mut burst)), (0, 0));
     assert!(burst.is_empty() && !tx.is_up() && !rx.is_up());
     assert_eq!(tx.stats().link_down, 1);
-    assert!(tx.reserve(1).is_empty() && rx.peek(1).is_empty());
+    assert!(tx.reserve(1, 2048).is_empty() && rx.peek(1).is_empty());
     assert!(!rx.wait(Some(Duration::ZERO)).unwrap());
     assert!(rx.event_fd().is_none());
 }

@@ -194,7 +194,7 @@ fn slots_are_posted_on_request_and_without_their_headroom() {
     let mut back = tx;
     // the other way: the slave says where packets begin, the master when its slots are free again
     let (mut tx, mut rx) = (slave.tx(0).unwrap(), master.rx(0).unwrap());
-    let mut room = tx.reserve(16);
+    let mut room = tx.reserve(16, 2048);
     assert_eq!(room.len(), 16);
     for index in 0..16 {
         assert_eq!(room.span(index).unwrap().write_at(28, &packet(60, index as u64)), 60);
@@ -202,9 +202,9 @@ fn slots_are_posted_on_request_and_without_their_headroom() {
     }
     room.commit(16);
     receive_all(&mut rx, 0..16);
-    assert_eq!((rx.raw().held(), tx.reserve(1).len()), (16, 0));
-    assert_eq!((rx.raw().post(5, 0), tx.reserve(16).len()), (5, 5));
-    let mut room = back.reserve(1);
+    assert_eq!((rx.raw().held(), tx.reserve(1, 2048).len()), (16, 0));
+    assert_eq!((rx.raw().post(5, 0), tx.reserve(16, 2048).len()), (5, 5));
+    let mut room = back.reserve(1, 2048);
     assert!(room.set_range(0, 0, 60) && !room.set_range(0, 28, 60), "a master's begin where the buffer does");
 }
 
@@ -232,7 +232,7 @@ fn buffers_of_one_link_are_exchanged_slot_by_slot() {
     }
     assert!(!rx.raw().swap_with_tx(3, &mut tx.raw(), 0), "the peer has it");
     assert!(tx.raw().swap(4, 5) && !tx.raw().swap(4, 16));
-    let mut room = tx.reserve(3);
+    let mut room = tx.reserve(3, 2048);
     (0..3).for_each(|index| room.set_len(index, 200));
     room.commit(3);
     receive_all(&mut back, 0..3);

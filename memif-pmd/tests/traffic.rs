@@ -129,7 +129,7 @@ fn indices_wrap_many_times() {
 /// Sends a packet in place, in as many buffers as it takes; false when there is no room.
 fn send_in_place(tx: &mut TxQueue, bytes: &[u8], buffer: usize) -> bool {
     let wanted = bytes.len().div_ceil(buffer);
-    let mut reserved = tx.reserve(wanted);
+    let mut reserved = tx.reserve(wanted, 2048);
     if reserved.len() < wanted {
         return false; // dropping it sends nothing
     }
@@ -214,8 +214,8 @@ fn a_reservation_may_be_used_in_part_or_not_at_all() {
     both_ways(8, 128, |tx, rx| {
         for number in 0..100 {
             // a receiver that finds nothing gives all buffers back
-            until("all buffers", || rx.peek(1).is_empty() && tx.reserve(8).len() == 8);
-            let mut reserved = tx.reserve(100);
+            until("all buffers", || rx.peek(1).is_empty() && tx.reserve(8, 2048).len() == 8);
+            let mut reserved = tx.reserve(100, 2048);
             assert_eq!(reserved.len(), 8);
             assert!(!reserved.is_empty() && reserved.span(8).is_none());
             let number = 2 * number;
@@ -234,8 +234,8 @@ fn a_buffer_without_length_is_dropped_by_the_receiver() {
     let pair = Pair::of(|builder| builder);
     for (mut tx, mut rx) in [pair.s2m(), pair.m2s()] {
         let mut burst = Burst::new(4).unwrap();
-        until("a buffer", || !tx.reserve(1).is_empty());
-        tx.reserve(1).commit(1);
+        until("a buffer", || !tx.reserve(1, 2048).is_empty());
+        tx.reserve(1, 2048).commit(1);
         until("the packet to be dropped", || {
             assert_eq!(rx.receive(&mut burst), 0);
             rx.stats().drops_for(DropReason::Empty) == 1
@@ -248,11 +248,11 @@ fn a_buffer_without_length_is_dropped_by_the_receiver() {
 fn an_empty_commit_does_not_notify() {
     let pair = Pair::of(|builder| builder.rx_mode(RxMode::Interrupt));
     for (mut tx, _rx) in [pair.s2m(), pair.m2s()] {
-        until("buffers", || tx.reserve(4).len() == 4);
-        tx.reserve(4).commit(0);
-        tx.reserve(0).commit(4);
+        until("buffers", || tx.reserve(4, 2048).len() == 4);
+        tx.reserve(4, 2048).commit(0);
+        tx.reserve(0, 2048).commit(4);
         assert_eq!(tx.stats().interrupts, 0);
-        tx.reserve(4).commit(1);
+        tx.reserve(4, 2048).commit(1);
         assert_eq!(tx.stats().interrupts, 1);
     }
 }

@@ -13,8 +13,9 @@ use crate::tuning::PACKET_ALIGN;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferAddr {
     region: u16,
-    /// Bytes at the buffer's start that the master did not get when it was last posted.
-    headroom: u16,
+    /// Of a posted buffer, bytes at its start that the master did not get; of one that a packed sender has reserved, all its
+    /// bytes.
+    bytes: u16,
     offset: u32,
 }
 
@@ -25,7 +26,7 @@ impl BufferAddr {
     /// `offset` bytes from the start of the region of index `region`.
     #[must_use]
     pub const fn new(region: u16, offset: u32) -> Self {
-        Self { region, headroom: 0, offset }
+        Self { region, bytes: 0, offset }
     }
 
     /// Addresses every `stride` bytes from offset `first`. Sums wrap; what is then outside of its region is refused
@@ -46,10 +47,15 @@ impl BufferAddr {
         self.offset
     }
 
+    /// `bytes` bytes from there on, which a packed sender has reserved.
+    pub(crate) const fn reserved(region: u16, offset: u32, bytes: u16) -> Self {
+        Self { region, bytes, offset }
+    }
+
     /// The empty buffer of `capacity` bytes as it is posted: behind its headroom.
     #[inline(always)]
     fn posted(&self, capacity: u32) -> Desc {
-        let headroom = u32::from(self.headroom).min(capacity);
+        let headroom = u32::from(self.bytes).min(capacity);
         Desc {
             flags: DescFlags::empty(),
             region: self.region,
@@ -113,7 +119,7 @@ impl<T: BufferTable> Buffers<T> {
     }
 
     /// Bytes from one fixed place to the next: an equal share of the area for each slot.
-    fn stride(&self, area: Area) -> u32 {
+    pub(crate) fn stride(&self, area: Area) -> u32 {
         let slots = u32::try_from(self.table.as_ref().len()).unwrap_or(u32::MAX);
         let share = area.len().checked_div(slots).unwrap_or_default();
         share - share % PACKET_ALIGN
@@ -187,8 +193,8 @@ impl<T: BufferTable> Buffers<T> {
         let capacity = self.capacity;
         let Some(addr) = self.addr_mut(index, mask) else { return BufferAddr::NONE.posted(capacity) };
         // stores only what changes: stores of the posting loop then leave the core together
-        if addr.headroom != headroom {
-            addr.headroom = headroom;
+        if addr.bytes != headroom {
+            addr.bytes = headroom;
         }
         addr.posted(capacity)
     }
@@ -227,6 +233,19 @@ impl View<'_> {
             flags: DescFlags::empty(),
             region: addr.region,
             length: self.capacity,
+            offset: addr.offset,
+            metadata: 0,
+        }
+    }
+
+    /// The bytes that a packed sender has reserved for a slot.
+    #[inline(always)]
+    pub(crate) fn reserved(&self, index: u16) -> Desc {
+        let addr = self.addr(index);
+        Desc {
+            flags: DescFlags::empty(),
+            region: addr.region,
+            length: addr.bytes.into(),
             offset: addr.offset,
             metadata: 0,
         }

@@ -109,7 +109,27 @@ pub trait Sender {
     /// As [`Sender::send`].
     fn free(&mut self, wanted: usize) -> Result<u16, PeerFault>;
 
-    /// The buffer of the `ahead`-th free slot, to be filled in place. `None` unless the slot is known to be free: see
+    /// [`Sender::free`], for slots that [`Sender::reserve`] shall give their buffers. What was reserved before and not
+    /// published is given up.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    fn reservable(&mut self, wanted: usize) -> Result<u16, PeerFault>;
+
+    /// A buffer of at least `len` bytes for the `ahead`-th free slot, to be filled in place; of as many as a buffer holds
+    /// where that is less. `None` unless the slot is known to be free, those before it have their buffers, and there are bytes
+    /// for it: see [`Sender::reservable`].
+    ///
+    /// # Errors
+    /// [`DropReason::UnknownRegion`], [`DropReason::OutOfRegion`]: the buffer is not in its region.
+    fn reserve<'s>(
+        &'s mut self,
+        regions: &'s RegionMap,
+        ahead: u16,
+        len: usize,
+    ) -> Option<Result<Buffer<'s>, DropReason>>;
+
+    /// The whole buffer of the `ahead`-th free slot, to be filled in place. `None` unless the slot is known to be free: see
     /// [`Sender::free`].
     ///
     /// # Errors
@@ -117,11 +137,12 @@ pub trait Sender {
     fn buffer<'s>(&'s mut self, regions: &'s RegionMap, ahead: u16)
     -> Option<Result<Buffer<'s>, DropReason>>;
 
-    /// Writes the descriptor of the `ahead`-th free slot: `length` bytes of its buffer from `start` on are filled. Clamped
+    /// Writes the descriptor of the `ahead`-th free slot, which has its buffer from [`Sender::reserve`] or
+    /// [`Sender::buffer`]: `length` bytes of its buffer from `start` on are filled. Clamped
     /// to the buffer; `start` is ignored unless [`Sender::MOVABLE`]. [`Sender::commit`] publishes it.
     fn complete(&mut self, ahead: u16, flags: DescFlags, start: u32, length: u32);
 
-    /// Publishes the first `slots` free slots, or all if there are fewer.
+    /// Publishes the first `slots` free slots, or all that have their buffers if there are fewer.
     fn commit(&mut self, slots: u16);
 
     /// Index of the first free slot.

@@ -1,12 +1,12 @@
 //! The slave's sender: [`HeadSender`].
 
-use crate::buffers::{BufferTable, Buffers};
+use crate::buffers::{BufferAddr, BufferTable, Buffers};
 use crate::burst::{PacketSource, Tally};
-use crate::cursor::{distance, within};
+use crate::cursor::{distance, slot, within};
 use crate::end::Sender;
 use crate::fault::{DropReason, PeerFault};
 use crate::head_slots::{FixedSlots, PackedSlots};
-use crate::layout::{Desc, DescFlags};
+use crate::layout::{DESCS_A_LINE, Desc, DescFlags};
 use crate::packing::Cursor;
 use crate::region::{Buffer, RegionMap};
 use crate::send::{At, Room, send_burst};
@@ -25,6 +25,15 @@ pub struct HeadSender<R, T> {
     /// The last burst did not fit whole: see [`HeadSender::room`].
     pub(crate) short: bool,
     layout: Layout,
+    reserved: Option<Reserved>,
+}
+
+/// Slots from `head` on that have bytes of their own in the packed layout, and are not published.
+#[derive(Clone, Copy, Debug)]
+struct Reserved {
+    slots: u16,
+    /// Where the next one goes.
+    next: Cursor,
 }
 
 /// Where packets are put.
@@ -41,14 +50,15 @@ enum Layout {
 impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
     /// The sending end of a ring that was just created.
     ///
-    /// With [`Buffers::in_area`] it lays packets one behind the other, each in as many bytes as it has, for as long as it
-    /// sends from private memory. The first use in place, or exchange of buffers, gives each slot its own buffer: from
-    /// then on no slot is free until the master has taken all packets, and all slots are as with [`Buffers::new`].
+    /// With [`Buffers::in_area`] it lays packets one behind the other, each in as many bytes as it has or as were reserved
+    /// for it. The first call for a slot's own buffer ([`Sender::free`], exchanges) gives each slot one: from then on no slot
+    /// is free until the master has taken all packets, and all slots are as with [`Buffers::new`].
     #[must_use]
     pub fn new(ring: R, buffers: Buffers<T>) -> Self {
         let area = buffers.area().filter(|_| buffers.covers(ring.mask()));
-        let layout = area.map_or(Layout::Fixed, |area| Layout::Packed(Cursor::new(area)));
-        Self { ring, buffers, head: 0, tail: 0, short: false, layout }
+        let layout =
+            area.map_or(Layout::Fixed, |area| Layout::Packed(Cursor::new(area, buffers.stride(area))));
+        Self { ring, buffers, head: 0, tail: 0, short: false, layout, reserved: None }
     }
 
     /// The ring.
@@ -167,6 +177,82 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
         Ok(())
     }
 
+    /// Gives up what is reserved in the packed layout, and starts anew.
+    #[inline(always)]
+    fn begin_reservation(&mut self) {
+        if let Layout::Packed(cursor) = &self.layout {
+            self.reserved = Some(Reserved { slots: 0, next: *cursor });
+        }
+    }
+
+    /// [`Sender::reserve`] in the packed layout. Where bytes are lacking, it looks for more once.
+    fn lay<'s>(
+        &'s mut self,
+        regions: &'s RegionMap,
+        ahead: u16,
+        len: usize,
+    ) -> Option<Result<Buffer<'s>, DropReason>> {
+        let (free, mask) = (self.unused(), self.ring.mask());
+        let capacity = self.buffers.capacity().min(u32::from(u16::MAX));
+        let reserved = self.reserved.as_mut().filter(|reserved| reserved.slots == ahead && ahead < free)?;
+        let len = u32::try_from(len).unwrap_or(u32::MAX).clamp(1, capacity.max(1));
+        let Some(offset) = reserved.next.take(len as usize) else {
+            let looks = ahead == 0 && !self.short;
+            self.short = true;
+            // a fault is found again, by the next to look
+            return if looks && self.look_again().is_ok() {
+                self.begin_reservation();
+                self.lay(regions, ahead, len as usize)
+            } else {
+                None
+            };
+        };
+        let (region, index) = (reserved.next.area().region(), self.head.wrapping_add(ahead));
+        let place = self.buffers.places().get_mut(slot(index, mask))?;
+        if usize::from(index).is_multiple_of(DESCS_A_LINE) {
+            self.ring.prefetch_to_write(index);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most u16::MAX")]
+        let bytes = len as u16;
+        *place = BufferAddr::reserved(region, offset, bytes);
+        reserved.slots += 1;
+        let desc = Desc { flags: DescFlags::empty(), region, length: len, offset, metadata: 0 };
+        Some(regions.lookup(region, offset, len).map(|span| Buffer { desc, span }))
+    }
+
+    /// The buffer of a free slot that may be filled: the one reserved for it, or its own.
+    #[inline(always)]
+    fn filled(&self, ahead: u16) -> Option<Desc> {
+        let (view, index) = (self.buffers.view(self.ring.mask()), self.head.wrapping_add(ahead));
+        match (&self.layout, &self.reserved) {
+            (Layout::Fixed, _) => Some(view.whole(index)),
+            (Layout::Packed(_), Some(reserved)) if ahead < reserved.slots => Some(view.reserved(index)),
+            _ => None,
+        }
+    }
+
+    /// Publishes the first `slots` reserved slots, or all if there are fewer.
+    #[inline(always)]
+    fn commit_reserved(&mut self, slots: u16) {
+        let (Layout::Packed(cursor), Some(reserved)) = (&mut self.layout, self.reserved.take()) else {
+            return;
+        };
+        let slots = slots.min(reserved.slots);
+        let until = self.head.wrapping_add(slots);
+        if slots == reserved.slots {
+            *cursor = reserved.next;
+        } else {
+            // the same bytes again, up to there
+            let view = self.buffers.view(self.ring.mask());
+            let mut index = self.head;
+            while index != until {
+                let _ = cursor.take(view.reserved(index).length as usize);
+                index = index.wrapping_add(1);
+            }
+        }
+        self.publish(until);
+    }
+
     /// Sends packets of `packets` to free slots up to `until`. Returns how many were sent or dropped.
     #[inline(always)]
     fn send_run<'p>(
@@ -235,6 +321,7 @@ impl<R: RingMemory, T: BufferTable> Sender for HeadSender<R, T> {
         if matches!(self.layout, Layout::Draining) {
             self.drain()?;
         }
+        self.reserved = None;
         let count = packets.count();
         let mut looked = self.short;
         let mut free = if looked { self.look_again()? } else { self.look(count)? };
@@ -255,11 +342,35 @@ impl<R: RingMemory, T: BufferTable> Sender for HeadSender<R, T> {
 
     #[inline(always)]
     fn free(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+        self.reserved = None;
         if !self.is_fixed() {
             self.drain()?;
         }
         self.look(wanted)?;
         Ok(self.known_free())
+    }
+
+    #[inline(always)]
+    fn reservable(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+        self.reserved = None;
+        if !self.is_packed() {
+            return self.free(wanted);
+        }
+        // the last one may have lacked bytes, not slots
+        let free = if self.short { self.look_again()? } else { self.look(wanted)? };
+        self.short = false;
+        self.begin_reservation();
+        Ok(free)
+    }
+
+    #[inline(always)]
+    fn reserve<'s>(
+        &'s mut self,
+        regions: &'s RegionMap,
+        ahead: u16,
+        len: usize,
+    ) -> Option<Result<Buffer<'s>, DropReason>> {
+        if self.is_packed() { self.lay(regions, ahead, len) } else { self.buffer(regions, ahead) }
     }
 
     #[inline(always)]
@@ -276,14 +387,15 @@ impl<R: RingMemory, T: BufferTable> Sender for HeadSender<R, T> {
     }
 
     fn complete(&mut self, ahead: u16, flags: DescFlags, start: u32, length: u32) {
-        if !self.is_fixed() {
-            return; // no slot has a buffer
-        }
-        let index = self.head.wrapping_add(ahead);
-        let whole = self.buffers.view(self.ring.mask()).whole(index);
+        let Some(whole) = self.filled(ahead) else { return };
         let start = start.min(whole.length);
         let (length, offset) = (length.min(whole.length - start), whole.offset.wrapping_add(start));
-        self.ring.set_desc(index, Desc { flags, length, offset, ..whole });
+        if let Some(reserved) = &mut self.reserved
+            && reserved.slots == ahead + 1
+        {
+            reserved.next.cut(whole.offset, (start + length) as usize);
+        }
+        self.ring.set_desc(self.head.wrapping_add(ahead), Desc { flags, length, offset, ..whole });
     }
 
     #[inline(always)]
@@ -292,6 +404,9 @@ impl<R: RingMemory, T: BufferTable> Sender for HeadSender<R, T> {
     }
 
     fn commit(&mut self, slots: u16) {
+        if self.is_packed() {
+            return self.commit_reserved(slots);
+        }
         let slots = slots.min(self.known_free());
         self.publish(self.head.wrapping_add(slots));
     }

@@ -2,7 +2,8 @@
 //!
 //! The loops have one source. [`Isa::run`] compiles it once for each instruction set; a link selects one when it is
 //! made. With 32-byte moves, packets of 256 bytes went 2.2 times as fast as with the 16-byte moves that every x86-64
-//! has. 64-byte moves were no faster, so AVX-512 is not used.
+//! has. AVX-512, whose moves have 64 bytes, is not used: on the Xeon it was no faster, and on a Zen 4 it made packets of 64
+//! bytes from master to slave 1.15 times as fast, but 256 and 1514 bytes in bursts of 8 fell to 0.77 and 0.7.
 #![allow(unsafe_code)] // calls code compiled for instructions that not every processor has
 
 #[cfg(target_arch = "x86_64")]

@@ -103,6 +103,7 @@ pub mod mock;
 
 pub mod packing;
 pub mod place;
+mod processor;
 pub mod region;
 mod send;
 pub mod shm;

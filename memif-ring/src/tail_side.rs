@@ -381,6 +381,22 @@ impl<R: RingMemory> Sender for TailSender<R> {
     }
 
     #[inline(always)]
+    fn reservable(&mut self, wanted: usize) -> Result<u16, PeerFault> {
+        self.free(wanted)
+    }
+
+    /// The slave has chosen the buffer, whatever its length.
+    #[inline(always)]
+    fn reserve<'s>(
+        &'s mut self,
+        regions: &'s RegionMap,
+        ahead: u16,
+        _len: usize,
+    ) -> Option<Result<Buffer<'s>, DropReason>> {
+        self.buffer(regions, ahead)
+    }
+
+    #[inline(always)]
     fn buffer<'s>(
         &'s mut self,
         regions: &'s RegionMap,

@@ -2,7 +2,10 @@
 //!
 //! Mpps of `memif-bench line`, bursts of 64 in a ring of 1024, copies at both ends, medians of 3 to 5, on a quiet Intel Xeon
 //! (family 6, model 207, AVX-512, two cores, 291 ns for a line there and back). Tables of Zen 5 are of an AMD EPYC (family 26,
-//! model 2) whose two cores were *near* each other, on one core complex (120 ns), or *far* apart (540 to 660 ns).
+//! model 2) whose two cores were *near* each other, on one core complex (120 ns), or *far* apart (540 to 660 ns). Tables of Zen 4
+//! are of an AMD EPYC (family 25, model 17) whose two cores were near each other (104 ns).
+
+use crate::processor::is_zen4;
 
 /// Packets that a receiver looks at before it copies any: their descriptors are read and checked, and their bytes asked
 /// for.
@@ -61,6 +64,25 @@ pub const FETCH_BURSTS: usize = 2;
 /// | **64** | 83 | 52 | 10.6 |
 /// | 128 | 70 | 51 | 10.8 |
 pub(crate) const PACKET_ALIGN: u32 = 64;
+
+/// Behind packets of at most so many bytes a line is left out: a receiver's processor fetches the line behind the one that
+/// it reads, which the sender is about to write. Zen 4, bursts of 64, medians of 3:
+///
+/// | left out | 64 B | 128 B | 192 B | 256 B | 512 B | 1514 B |
+/// | --- | --- | --- | --- | --- | --- | --- |
+/// | nothing | 66 | 55 | 65 | 62 | 46 | 21 |
+/// | **one line** | 85 | 70 | 68 | 60 | 45 | 20 |
+/// | two lines | 66 | 72 | 62 | 60 | 43 | 20 |
+///
+/// On the Xeon it was slower: see [`PACKET_ALIGN`].
+#[must_use]
+pub fn spread_up_to() -> usize {
+    if is_zen4() { 192 } else { 0 }
+}
+
+/// Bytes that there must be for each slot of a ring for a line to be left out: those of the longest packet that has one
+/// behind it.
+pub const SPREAD_ROOM: u32 = 256;
 
 /// How many bytes ahead of a packet its sender asks for the lines of those to come, where packets lie one behind the
 /// other: here in bursts of fewer than [`FEW`] packets, [`PREFETCH_BYTES`] in others.

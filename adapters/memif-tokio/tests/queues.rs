@@ -302,8 +302,8 @@ async fn a_packet_behind_many_that_are_dropped_is_received() {
         let mut burst = Burst::new(1).unwrap();
         let mut expected = 0;
         for number in 0..3_u64 {
-            until("buffers", || tx.reserve(101).len() == 101);
-            let mut buffers = tx.reserve(101);
+            until("buffers", || tx.reserve(101, 2048).len() == 101);
+            let mut buffers = tx.reserve(101, 2048);
             // the others are empty, which no packet may be
             assert_eq!(buffers.fill(100, &number.to_be_bytes().repeat(8)), 64);
             buffers.commit(101);

@@ -210,7 +210,7 @@ impl<'m> InterfaceBuilder<'m> {
     }
 
     /// Where a slave puts the packets that it sends: by default one behind the other, which is faster with every peer known.
-    /// Queues that are used in place, and slaves with packet memory, have [`PacketLayout::Fixed`] in any case;
+    /// Queues whose buffers a program claims or exchanges ([`raw`](crate::raw)), and slaves with packet memory, have [`PacketLayout::Fixed`] in any case;
     /// [`QueueDetails::packet_layout`](crate::QueueDetails::packet_layout) says which is in force. Ignored by a master.
     pub fn packet_layout(mut self, layout: PacketLayout) -> Self {
         self.packet_layout = layout;

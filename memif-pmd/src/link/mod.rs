@@ -60,7 +60,7 @@ impl<E> QueueLink<E> {
 }
 
 impl TxLink {
-    /// For all who use the queue in place, as that can change the layout: says so to the link's details. Relaxed, as nothing
+    /// For all who claim or exchange buffers, as that can change the layout: says so to the link's details. Relaxed, as nothing
     /// else depends on it.
     #[inline(always)]
     pub(crate) fn show_layout(&self) {

@@ -22,20 +22,20 @@ pub(super) struct Reserved {
     next: bool,
 }
 
-/// Finds up to `max` free buffers. An unusable one in front is sent as an empty descriptor, which gives it back; one behind
+/// Finds up to `max` free buffers of at least `len` bytes. An unusable one in front is sent as an empty descriptor, which gives it back; one behind
 /// others waits for the next reservation, as slots are used in order.
 fn find(
     end: &mut impl Sender,
     regions: &RegionMap,
-    max: usize,
+    (max, len): (usize, usize),
     buffers: &mut Vec<Reserved>,
     tally: &mut Tally,
 ) -> Result<(), PeerFault> {
-    let mut free = usize::from(end.free(max)?);
+    let mut free = usize::from(end.reservable(max)?);
     while buffers.len() < max.min(free) {
         #[expect(clippy::cast_possible_truncation, reason = "below the ring's size")]
         let ahead = buffers.len() as u16;
-        match end.buffer(regions, ahead) {
+        match end.reserve(regions, ahead, len) {
             Some(Ok(buffer)) => {
                 buffer.span.prefetch_to_write(1); // all of a burst on their way at once
                 buffers.push(Reserved { buffer: buffer.desc, start: 0, len: 0, next: false });
@@ -53,18 +53,18 @@ fn find(
     Ok(())
 }
 
-/// Publishes filled buffers, all of them.
+/// Publishes filled buffers, all of them. It counts in registers: stores to shared lines wait for the other core, and private
+/// stores between them would wait as well.
 fn publish(end: &mut impl Sender, filled: &[Reserved], tally: &mut Tally) {
-    let mut bytes = 0;
+    let (mut packets, mut bytes) = (0, 0);
     for (ahead, buffer) in (0..).zip(filled) {
         let goes_on = buffer.next && usize::from(ahead) + 1 < filled.len();
         end.complete(ahead, DescFlags::next_if(goes_on), buffer.start, buffer.len);
-        bytes += buffer.len as usize;
-        if !goes_on {
-            tally.count(bytes);
-            bytes = 0;
-        }
+        bytes += u64::from(buffer.len);
+        packets += u64::from(!goes_on);
     }
+    tally.packets += packets;
+    tally.bytes += bytes;
     #[expect(clippy::cast_possible_truncation, reason = "at most the ring's size")]
     end.commit(filled.len() as u16);
 }
@@ -84,13 +84,13 @@ impl<'q> Reservation<'q> {
         handle: &'q mut Handle<TxLink>,
         buffers: &'q mut Vec<Reserved>,
         notifier: &'q mut Notifier,
-        max: usize,
+        (max, len): (usize, usize),
     ) -> Self {
         buffers.clear();
         if let Some(Parts { link, tally, counters }) = handle.parts() {
             let dropped = tally.dropped();
-            let found = by_role!(&mut link.end, |end| find(end, &link.link.regions, max, buffers, tally));
-            link.show_layout();
+            let found =
+                by_role!(&mut link.end, |end| find(end, &link.link.regions, (max, len), buffers, tally));
             if tally.dropped() != dropped {
                 counters.show(tally);
             }

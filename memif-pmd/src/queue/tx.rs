@@ -119,13 +119,13 @@ impl TxQueue {
         0
     }
 
-    /// Gives up to `max` free buffers, to be filled in place. Nothing is sent before [`Reservation::commit`]. None while
+    /// Gives up to `max` free buffers of at least `len` bytes each, to be filled in place; where `len` is more than a buffer
+    /// holds, whole buffers, which [`Reservation::chain`] joins. Nothing is sent before [`Reservation::commit`]. None while
     /// there is no link.
     ///
-    /// A slave's first reservation on a link on which it has sent before waits: until the peer has taken all packets, there
-    /// are no buffers, and [`TxQueue::send`] sends nothing. From then on both go on together.
-    pub fn reserve(&mut self, max: usize) -> Reservation<'_> {
-        Reservation::of(&mut self.handle, &mut self.buffers, &mut self.notifier, max)
+    /// A slave's packets lie closer together the smaller `len` is, and are faster then: say what the packets need.
+    pub fn reserve(&mut self, max: usize, len: usize) -> Reservation<'_> {
+        Reservation::of(&mut self.handle, &mut self.buffers, &mut self.notifier, (max, len))
     }
 
     /// The queue for programs that keep free buffers from call to call: see [`raw`](crate::raw).

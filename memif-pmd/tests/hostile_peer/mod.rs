@@ -221,7 +221,7 @@ impl How {
                 tx.send(&mut burst) == 1
             }
             Self::InPlace => {
-                let mut room = tx.reserve(1);
+                let mut room = tx.reserve(1, 2048);
                 let fits = room.fill(0, packet) == packet.len();
                 if fits {
                     room.commit(1);

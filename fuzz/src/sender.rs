@@ -370,7 +370,11 @@ impl Sender {
         self.write(image, index, flags, length);
     }
 
+    /// Publishes slots. In the packed layout none has bytes: nothing is reserved here.
     pub fn commit(&mut self, image: &mut Image, slots: u16) {
+        if matches!(self.layout, Layout::Packed(_)) {
+            return;
+        }
         let slots = slots.min(self.known(image));
         if slots > 0 {
             self.own = self.own.wrapping_add(slots);

@@ -11,22 +11,22 @@ use crate::packet::{Fill, Framing, Route, Stream, Template};
 use crate::ports::Outlet;
 use crate::sizes::Sizes;
 
-/// How far a generator that has paused makes up for the packets of the pause, in nanoseconds.
+/// After a pause, a generator makes up for the packets that were due in its last part of this length, in nanoseconds.
 const CATCH_UP_NS: u64 = 100_000_000;
 
-/// What the generators of all queues share. A queue without a ring takes no packets of the count and of the rate: the
-/// others send them all.
+/// The settings that the generators of all queues share. Count and rate are for all queues together. Queues that have a ring send
+/// all packets; a queue without one takes no part.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
-    /// Tells this run's packets from those of others.
+    /// Distinguishes this run's packets from those of other runs.
     pub instance: u32,
-    /// How packets begin.
+    /// Which header packets begin with.
     pub framing: Framing,
     /// Bytes of the packets.
     pub sizes: Sizes,
     /// Where packets come from and go to.
     pub route: Route,
-    /// Whether each packet has a body of its own.
+    /// Whether each packet has its own body.
     pub fill: Fill,
     /// Limits all queues together; `None` for no limit.
     pub pace: Option<Pace>,
@@ -83,7 +83,7 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    /// A generator for tx queue `queue`, and where it shows its counters.
+    /// A generator for tx queue `queue`, and its published counters.
     pub(crate) fn new(order: &Order, queue: u16) -> (Self, Arc<Published>) {
         let published = Arc::<Published>::default();
         let stream = Stream { instance: order.instance, queue };
@@ -177,7 +177,7 @@ pub(crate) struct Pace {
     interval: u64,
     /// When the next packet may be sent, in fractions; 0 before the first look.
     next: Arc<AtomicU64>,
-    /// Packets that pauses were too long to make up for.
+    /// Packets that were due in pauses and are not sent: see [`CATCH_UP_NS`].
     missed: Arc<AtomicU64>,
 }
 
@@ -203,7 +203,7 @@ impl Pace {
             taken = if next > now { 0 } else { ((now - next) / self.interval + 1).min(wanted) };
             Some(next.saturating_add(taken.saturating_mul(self.interval)))
         };
-        // Relaxed: the number stands for itself
+        // Relaxed: no other memory depends on this number
         let _ = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, advance);
         if missed > 0 {
             self.missed.fetch_add(missed, Ordering::Relaxed);
@@ -211,7 +211,7 @@ impl Pace {
         taken
     }
 
-    /// Packets that were due and will not be sent, as pauses were too long to make up for.
+    /// Number of packets that were due in pauses and are not sent: see [`CATCH_UP_NS`].
     pub(crate) fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What a run runs on.
+//! The machine that a run uses: processor, cores and memory.
 
 use std::collections::BTreeSet;
 

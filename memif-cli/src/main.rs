@@ -6,15 +6,15 @@
 //! | `args`, `error` | the command line, errors and exit status |
 //! | `tools`, `generate`, `demo/` | the commands |
 //! | `session`, `run` | opening ports, waiting for links, running workers |
-//! | `ports/` | what packets come from and go to, a file for each kind |
+//! | `ports/` | the ports that packets are received from and sent to, a file for each kind |
 //! | `generator`, `sink`, `relay` | what a worker does in one turn |
 //! | `packet`, `check` | test packets, and checking them |
-//! | `counters`, `latency`, `feeds` | from the workers to the report |
+//! | `counters`, `latency`, `feeds` | counters and latencies on their way from the workers to the report |
 //! | `report/`, `machine`, `output`, `status` | table, summary, JSON and status messages |
-//! | `host/` | being a host: `respond` and `ping` |
+//! | `host/` | the commands `respond` and `ping` |
 //! | `pages` | manual pages and completions |
-//! | `capture`, `serve` | packets to a file, and metrics over HTTP, while a command runs |
-//! | `observe/` | links of all programs, seen from outside |
+//! | `capture`, `serve` | `--capture` and `--metrics`: packets to a file, and counters over HTTP, while a command runs |
+//! | `observe/` | the commands `show`, `dump` and `exporter`, which read the links of other programs |
 //! | `cores` | which threads run where |
 #![forbid(unsafe_code)]
 
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     start_tracing();
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        // as in `memif sink … | head`: who reads has seen enough
+        // the reader has closed the pipe, as in `memif sink … | head`
         Err(error) if error.is_closed_output() => ExitCode::SUCCESS,
         Err(error) => {
             note(&error.to_string());

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::error::ToolError;
 
-/// Prints lines on standard output, at once.
+/// Prints lines on standard output and flushes it.
 ///
 /// # Errors
-/// It cannot be written.
+/// [`ToolError::Output`]: standard output cannot be written.
 pub(crate) fn print(text: &str) -> Result<(), ToolError> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(ToolError::Output)

@@ -1,11 +1,11 @@
-//! Sizes of generated packets: one, a range, or a mix as the Internet has it.
+//! Sizes of generated packets: a fixed size, a range, or the mix IMIX.
 
 use crate::packet::{Framing, MAX_SIZE, MIN_SIZE};
 
-/// Frames of an Internet mix, in their order: 7 of 64 bytes, 4 of 570, and one of 1514.
+/// Frame sizes of the Internet mix, in the order in which they are sent: 7 of 64 bytes, 4 of 570, and one of 1514.
 const IMIX: [u16; 12] = [64, 64, 570, 64, 64, 570, 64, 570, 64, 64, 570, 1514];
 
-/// A size, or all from one to another, as the command line gives them.
+/// A size or a range of sizes from the command line, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SizeRange {
     min: u16,
@@ -18,7 +18,7 @@ impl SizeRange {
         Self { min: size, max: size }
     }
 
-    /// The smallest.
+    /// The smallest size.
     pub(crate) fn min(self) -> u16 {
         self.min
     }
@@ -48,7 +48,7 @@ pub(crate) enum Sizes {
         /// Number of sizes.
         count: u32,
     },
-    /// These sizes, over and over.
+    /// These sizes in turn, repeatedly.
     Cycle([u16; IMIX.len()]),
 }
 
@@ -117,7 +117,7 @@ mod tests {
             for first in [0, 1, u64::MAX - 40] {
                 let seen: Vec<_> = (first..first + 12).map(|sequence| sizes.of(sequence)).collect();
                 let counts = expected.map(|size| seen.iter().filter(|seen| **seen == size).count());
-                // 2^64 is no multiple of 12, which matters to nobody
+                // the cycle breaks at 2^64, which is not a multiple of 12; no run gets that far
                 assert_eq!(counts, [7, 4, 1], "{framing:?} from {first}");
             }
         }

@@ -23,10 +23,10 @@ const LONGEST: usize = 1000;
 /// The second process. It ends when this is dropped, or when this process ends.
 pub(super) struct Forwarder {
     child: Child,
-    /// The forwarder ends when this is closed, which the end of this process does as well.
+    /// Its standard input. The forwarder ends when this is closed, also by the end of this process.
     stdin: Option<ChildStdin>,
     last_line: Option<JoinHandle<Option<String>>>,
-    /// Gives what it said last on standard error.
+    /// Returns the last line of its standard error.
     complaint: Option<JoinHandle<()>>,
     said: Arc<Mutex<Option<String>>>,
 }
@@ -57,7 +57,7 @@ impl Forwarder {
             .map_err(failed(&program))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let said = Arc::<Mutex<Option<String>>>::default();
-        // from here on, an error ends the child
+        // from here on, dropping `Forwarder` on an error ends the child
         let mut forwarder = Self { child, stdin, last_line: None, complaint: None, said: Arc::clone(&said) };
         let last_line = spawn("memif-forwarder", None, || stdout.and_then(last_line));
         forwarder.last_line = Some(last_line.map_err(ToolError::Thread)?);
@@ -71,17 +71,19 @@ impl Forwarder {
         self.child.id()
     }
 
-    /// What it has complained of last.
+    /// Its last warning.
     pub(super) fn said(&self) -> Option<String> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Checks that it still runs.
+    ///
     /// # Errors
-    /// It has ended by itself.
+    /// [`ToolError::ForwarderEnded`]: it has ended by itself.
     pub(super) fn check(&mut self) -> Result<(), ToolError> {
         match self.child.try_wait() {
             Ok(Some(status)) => {
-                // its end is the end of what it says
+                // its standard error ends with it
                 let _ = self.complaint.take().map(JoinHandle::join);
                 let reason = self.said().unwrap_or_else(|| "it did not say why".to_owned());
                 Err(ToolError::ForwarderEnded { status, reason })
@@ -126,7 +128,7 @@ fn last_line(stdout: ChildStdout) -> Option<String> {
     BufReader::new(stdout).lines().map_while(Result::ok).last()
 }
 
-/// Passes warnings on, and keeps what was said last, of a bounded length.
+/// Passes warnings on to standard error, and keeps the last line, cut to a bounded length.
 fn listen(stderr: ChildStderr, said: &Mutex<Option<String>>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         let text: String = line.strip_prefix("memif: ").unwrap_or(&line).chars().take(LONGEST).collect();

@@ -29,13 +29,15 @@ use crate::sink::Sink;
 use crate::sizes::Sizes;
 use crate::status::{Voice, note};
 
-/// Sockets in the demo's directory, which is the working directory of the forwarder: to the forwarder, and back.
+/// The socket of the link to the forwarder, in the demo's directory, which is the forwarder's working directory.
 const OUT: &str = "a.sock";
+/// The socket of the link back.
 const BACK: &str = "b.sock";
+
 /// `memif demo`
 ///
 /// # Errors
-/// See [`ToolError`]; packets that do not verify are one.
+/// See [`ToolError`]; it is also an error if packets do not verify.
 pub(crate) fn demo(args: &DemoArgs) -> Result<(), ToolError> {
     let (near, far) = choose_cores(args.core.as_ref(), &allowed_cores())?;
     check_cores(&[near, far])?;
@@ -126,7 +128,7 @@ fn make_directory() -> Result<TempDir, ToolError> {
     tempfile::Builder::new().prefix("memif-demo-").permissions(private).tempdir().map_err(ToolError::Folder)
 }
 
-/// Waits for both links, or for the forwarder's early end.
+/// Waits until both links are up, or the forwarder has ended.
 fn wait_up(
     session: &Session,
     ports: &[&dyn Port],
@@ -136,7 +138,7 @@ fn wait_up(
     let up = session.wait_up(ports, Some(limit));
     forwarder.check()?;
     match (up, forwarder.said()) {
-        // it knows why better than who waits for it
+        // the forwarder's warning says more than that it has not connected
         (Err(ToolError::NoLink { port, seconds, reason }), Some(said)) if reason == NO_SLAVE => {
             Err(ToolError::NoLink { port, seconds, reason: format!("the forwarder says: {said}") })
         }
@@ -144,12 +146,12 @@ fn wait_up(
     }
 }
 
-/// What goes where.
+/// The path of the packets as a line of text.
 fn picture(pid: u32) -> String {
     format!("gen ─▶ {OUT} ─▶ forward (pid {pid}) ─▶ {BACK} ─▶ sink\n")
 }
 
-/// What to try after the demo; `program` is what the tool was started as.
+/// Commands to try after the demo; `program` is the name that the tool was started with.
 fn next_steps(program: &str) -> String {
     let program = if program.is_empty() { "memif" } else { program };
     format!(

@@ -16,13 +16,13 @@ use crate::serve::Server;
 /// Serves the metrics of all links until Ctrl-C.
 ///
 /// # Errors
-/// The address cannot be used; links cannot be looked for; standard output cannot be written.
+/// The address cannot be used, links cannot be searched for, or standard output cannot be written.
 pub(crate) fn exporter(args: &ExporterArgs) -> Result<(), ToolError> {
     let mut sampler = Sampler::start(Scope::default())?;
     let stop = ctrl_c()?;
     let latest = Arc::new(Mutex::new(openmetrics(&sampler.report()?)?));
     let served = Arc::clone(&latest);
-    // nothing panics while the text is replaced
+    // a panic cannot leave the text half replaced
     let source = move || served.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let server = Server::start(args.listen, source)?;
     writeln!(io::stdout(), "{}", server.url()).map_err(ToolError::Output)?;

@@ -1,8 +1,8 @@
-//! Looking at links from outside: `show`, `dump` and `exporter`.
+//! `show`, `dump` and `exporter`, which observe the links of other programs.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `sampler` | indices of all links, often enough to count what passes; `rows`: what is shown of them |
+//! | `sampler` | reads the indices of all links, often enough to count packets; `rows` computes the values to show |
 //! | `show`, `table`, `metrics` | the list as text, JSON or OpenMetrics |
 //! | `exporter` | the list as OpenMetrics, over HTTP |
 //! | `watch`, `screen` | the list on a terminal, live |

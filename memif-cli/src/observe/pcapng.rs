@@ -24,37 +24,37 @@ const SNAPLEN: u32 = 65535;
 /// A capture with one interface for each ring.
 pub(crate) struct Pcapng<W: Write> {
     writer: PcapNgWriter<W>,
-    /// By the number of a ring the number of its interface, and what its packets begin with.
+    /// For the number of each ring: the number of its interface, and which header its packets begin with.
     interfaces: HashMap<usize, (u32, LinkType)>,
 }
 
 impl<W: Write> Pcapng<W> {
-    /// Begins a capture.
+    /// Begins a capture: writes its header.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The error of the write.
     pub(crate) fn start(writer: W) -> io::Result<Self> {
         Ok(Self { writer: PcapNgWriter::new(writer).map_err(plain)?, interfaces: HashMap::new() })
     }
 
-    /// What packets of a ring begin with: told by its first one.
+    /// Which header the packets of a ring begin with, guessed from its first packet.
     pub(crate) fn link_type(&self, number: usize, packet: &Packet<'_>) -> LinkType {
         let known = self.interfaces.get(&number).map(|(_, link_type)| *link_type);
         known.unwrap_or_else(|| LinkType::of(packet.bytes, packet.length))
     }
 
-    /// Describes a ring before its first packet, where it is known what its packets begin with.
+    /// Describes a ring whose link type is known, before its first packet.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The error of the write.
     pub(crate) fn describe(&mut self, ring: (usize, &str, &str), link_type: LinkType) -> io::Result<()> {
         self.interface(ring, link_type).map(drop)
     }
 
-    /// Writes at most `snap` bytes of a packet, and which way it went.
+    /// Writes at most the first `snap` bytes of a packet, and its direction.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The error of the write.
     pub(crate) fn packet(
         &mut self,
         ring: (usize, &str, &str),
@@ -64,7 +64,7 @@ impl<W: Write> Pcapng<W> {
     ) -> io::Result<()> {
         let link_type = self.link_type(ring.0, packet);
         let interface_id = self.interface(ring, link_type)?;
-        // as the slave sees it
+        // the direction as the slave sees it
         let flags = direction.map(|direction| match direction {
             Direction::M2s => 1,
             Direction::S2m => 2,
@@ -81,10 +81,10 @@ impl<W: Write> Pcapng<W> {
         Ok(())
     }
 
-    /// Writes what a ring's packets came to: copied, missed and written.
+    /// Writes the statistics of a ring: numbers of packets copied, missed and written.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The error of the write.
     pub(crate) fn statistics(
         &mut self,
         ring: (usize, &str, &str),
@@ -107,10 +107,10 @@ impl<W: Write> Pcapng<W> {
         Ok(())
     }
 
-    /// Hands on what was written.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The error of the write.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.writer.get_mut().flush()
     }
@@ -143,7 +143,7 @@ impl<W: Write> Pcapng<W> {
     }
 }
 
-/// The time as the library wants it, which writes it as one integer where the format has two, the upper half first.
+/// The time in the form that the library needs: it writes one 64-bit integer, while the format has two halves, the upper one first.
 fn high_first(time: Duration) -> u64 {
     let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     if cfg!(target_endian = "little") { nanoseconds.rotate_left(32) } else { nanoseconds }

@@ -1,4 +1,4 @@
-//! Test packets: what the generator sends and a sink can check to the last byte.
+//! Test packets: the generator sends them, and a sink can verify every byte.
 //!
 //! A test packet is IPv4 and UDP, from 198.18.0.1 to 198.19.0.1 port 9 (discard) unless the generator is told otherwise, in an
 //! Ethernet frame unless the port has `mode=ip`, so that any peer may forward or drop it. Behind the headers come 22 bytes of the

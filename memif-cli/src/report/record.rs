@@ -1,4 +1,4 @@
-//! A line or a summary.
+//! The record of a line or of the summary, which is printed as JSON or as text.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! What is reported.
+//! The totals that are reported.
 
 use serde::Serialize;
 
@@ -10,19 +10,19 @@ use crate::counters::Counts;
 pub(crate) struct Totals {
     /// Counts of the workers.
     pub counts: Counts,
-    /// Packets that the interfaces dropped.
+    /// Packets that the ports dropped, by reason.
     pub drops: Drops,
-    /// What has passed each queue of memif ports.
+    /// Counters of each queue of the memif ports.
     pub queues: Vec<QueueTotals>,
-    /// Packets sent, if this process sends them: then all that are missing at the end are lost.
+    /// Packets sent, if this process sends them. Those that have not arrived at the end are lost.
     pub sent: Option<u64>,
-    /// Packets that a generator received and did not measure.
+    /// Packets that a generator received without measuring them.
     pub other: Option<u64>,
-    /// Packets of a rate that were not made up for.
+    /// Packets of a rate that were due in long pauses and were not sent.
     pub missed: u64,
 }
 
-/// What has passed a queue.
+/// Counters of a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct QueueTotals {
     /// The port.
@@ -108,7 +108,7 @@ pub(super) fn difference(now: &Totals, before: &Totals) -> Totals {
         counts,
         drops: now.drops.iter().filter_map(new).collect(),
         queues: now.queues.iter().map(|queue| queue.since(&before.queues)).collect(),
-        // what is missing before the end may be on its way
+        // before the end, missing packets may still be in flight
         sent: None,
         other: less(now.other, before.other),
         missed: now.missed.saturating_sub(before.missed),

@@ -1,11 +1,11 @@
-//! Escapes in the text of a port: separators that belong to a path or to a value.
+//! Escapes in the text of a port, for paths and values that contain separators.
 
-/// What escapes the character behind it.
+/// The character that escapes the next one.
 const ESCAPE: char = '\\';
 /// Characters that can be escaped.
 const ESCAPED: [char; 3] = [',', '=', ESCAPE];
 
-/// Splits at the first `separator` that is not escaped.
+/// Splits at the first `separator` that is not escaped, and removes it. The second part is `None` if there is none.
 pub(super) fn cut(text: &str, separator: char) -> (&str, Option<&str>) {
     let mut escaped = false;
     for (at, char) in text.char_indices() {
@@ -18,7 +18,7 @@ pub(super) fn cut(text: &str, separator: char) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// Text with its escapes resolved.
+/// Replaces each escaped character by the character itself.
 pub(super) fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -29,7 +29,7 @@ pub(super) fn unescaped(text: &str) -> String {
     out
 }
 
-/// Text that [`unescaped`] makes `text` of, and that [`cut`] does not split.
+/// Escapes `text`, so that [`cut`] does not split it and [`unescaped`] returns it.
 pub(super) fn escaped(text: &str) -> String {
     text.chars()
         .flat_map(|char| ESCAPED.contains(&char).then_some(ESCAPE).into_iter().chain([char]))

@@ -10,10 +10,10 @@ pub(super) const PORTS: &str = "\
 Ports:
   tap:NAME[,key=value…] a TAP interface, removed at the end of the run unless it persists:
                         mtu=BYTES mac=ADDRESS ip=ADDRESS/PREFIX queues=N (1) persist
-                        netns=PATH|NAME|PID: the network namespace to create it in
   packet:IFACE[,promiscuous]   a network interface; the kernel's stack sees its packets as well
   xdp:IFACE[,queue=N,mode=auto|copy|zero-copy]   packets of one queue (0) in place of the kernel's
                         stack, by AF_XDP
+                        tap, packet and xdp: netns=PATH|NAME|PID, the interface's network namespace
   pcap:FILE             a capture, pcap or pcapng: replayed by sink and as the first port of
                         forward, written by gen and as the second port of forward (pcapng)
   null:                 discards all packets that are sent to it; none come from it

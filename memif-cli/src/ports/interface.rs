@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use memif_os::packet_socket::InterfaceWatch;
+use memif_os::socket::{NetNamespace, SocketError, within};
 use rustix::io::Errno;
 
 use super::counting::{Losses, Tally};
@@ -41,6 +42,20 @@ impl End {
             self.fate.fail(error);
         }
     }
+}
+
+/// Calls `open` in a network namespace; without one, in the caller's. Sockets that it opens stay in that namespace.
+///
+/// # Errors
+/// Those of `open`. [`ToolError::Port`]: the namespace does not exist or cannot be entered.
+pub(super) fn open_in<T: Send + 'static>(
+    namespace: Option<&NetNamespace>,
+    port: &str,
+    open: impl FnOnce() -> Result<T, ToolError> + Send + 'static,
+) -> Result<T, ToolError> {
+    let Some(namespace) = namespace else { return open() };
+    let opened = within(namespace, move || Ok::<_, SocketError>(open()));
+    opened.map_err(|error| ToolError::Port { port: port.to_owned(), problem: error.to_string() })?
 }
 
 /// Waits until `is_done`, for 200 ms at most: a worker ends with packets that the kernel has yet to send.

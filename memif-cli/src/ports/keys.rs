@@ -1,5 +1,7 @@
 //! `NAME[,key=value…]`: the text of a `tap:`, `packet:` or `xdp:` port behind the colon.
 
+use memif_os::socket::NetNamespace;
+
 use crate::error::ToolError;
 
 /// A name and its keys.
@@ -70,6 +72,14 @@ impl<'t> Keys<'t> {
         number.ok_or_else(|| {
             self.wrong(format!("{key} must be a number from {} to {}", range.start(), range.end()))
         })
+    }
+
+    /// A network namespace.
+    ///
+    /// # Errors
+    /// [`ToolError::Usage`]: the value is missing or names no network namespace.
+    pub(super) fn namespace(&self, value: Option<&str>) -> Result<NetNamespace, ToolError> {
+        NetNamespace::new(value.unwrap_or_default()).map_err(|error| self.wrong(error))
     }
 
     /// True, for a key without a value.

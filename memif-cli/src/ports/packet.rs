@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memif_os::packet_socket::{InterfaceWatch, PacketReceiver, PacketSender, Queued, ReceivedPacket};
+use memif_os::socket::NetNamespace;
 use memif_pmd::{Burst, Queues, Receive, RxMode, Transmit};
 use rustix::io::Errno;
 
 use super::counting::{Losses, Tally};
 use super::fate::Fate;
-use super::interface::{End, check, open_problem, settle};
+use super::interface::{End, check, open_in, open_problem, settle};
 use super::keys::Keys;
 use super::offload::{Put, VNET_HEADER, Work};
 use super::only_queue::OnlyQueue;
@@ -27,20 +28,24 @@ const ADDRESSES: usize = 12;
 pub(crate) struct PacketSpec {
     name: String,
     promiscuous: bool,
+    netns: Option<NetNamespace>,
 }
 
 impl PacketSpec {
-    /// Parses `IFACE[,promiscuous]`.
+    /// Parses `IFACE[,key=value…]`.
     ///
     /// # Errors
     /// [`ToolError::Usage`] says what is wrong.
     pub(super) fn parse(text: &str) -> Result<Self, ToolError> {
-        let keys = Keys::split("packet", text, &["promiscuous"], &[])?;
-        let mut promiscuous = false;
+        let keys = Keys::split("packet", text, &["promiscuous", "netns"], &[])?;
+        let mut spec = Self { name: keys.name.to_owned(), promiscuous: false, netns: None };
         for (key, value) in &keys.pairs {
-            promiscuous = keys.flag(key, *value)?;
+            match *key {
+                "netns" => spec.netns = Some(keys.namespace(*value)?),
+                _ => spec.promiscuous = keys.flag(key, *value)?,
+            }
         }
-        Ok(Self { name: keys.name.to_owned(), promiscuous })
+        Ok(spec)
     }
 }
 
@@ -60,13 +65,18 @@ impl PacketPort {
     /// Opens the interface.
     ///
     /// # Errors
-    /// [`ToolError::Port`]: no permission, no such interface, or no memory for the rings.
+    /// [`ToolError::Port`]: no permission, no such interface or network namespace, or no memory for the rings.
     pub(crate) fn open(spec: &PacketSpec) -> Result<Self, ToolError> {
         let name = format!("packet:{}", spec.name);
-        let failed = |error: io::Error| ToolError::Port { port: name.clone(), problem: open_problem(&error) };
-        let receiver = PacketReceiver::open(&spec.name, spec.promiscuous).map_err(failed)?;
-        let watch = receiver.watch().map_err(failed)?;
-        let sender = PacketSender::open(&spec.name).map_err(failed)?;
+        let (there, port) = (spec.clone(), name.clone());
+        let (receiver, watch, sender) = open_in(spec.netns.as_ref(), &name, move || {
+            let open = || {
+                let receiver = PacketReceiver::open(&there.name, there.promiscuous)?;
+                let watch = receiver.watch()?;
+                Ok((receiver, watch, PacketSender::open(&there.name)?))
+            };
+            open().map_err(|error| ToolError::Port { port, problem: open_problem(&error) })
+        })?;
         Ok(Self {
             receiver: OnlyQueue::new(receiver),
             sender: OnlyQueue::new(sender),
@@ -300,7 +310,9 @@ mod tests {
     fn keys_are_parsed() {
         assert!(PacketSpec::parse("eth0,promiscuous").unwrap().promiscuous);
         assert!(!PacketSpec::parse("eth0").unwrap().promiscuous);
-        for text in ["", "eth0,promisc", "eth0,promiscuous=1"] {
+        let netns = PacketSpec::parse("eth0,netns=blue,promiscuous").unwrap().netns;
+        assert_eq!(netns, Some(NetNamespace::new("blue").unwrap()));
+        for text in ["", "eth0,promisc", "eth0,promiscuous=1", "eth0,netns="] {
             assert_eq!(PacketSpec::parse(text).unwrap_err().exit_code(), 2, "{text}");
         }
     }

@@ -1,16 +1,16 @@
 //! `xdp:IFACE`: one queue of a network interface, through an `AF_XDP` socket.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memif_os::packet_socket::InterfaceWatch;
+use memif_os::socket::NetNamespace;
 use memif_os::xdp::{XdpMode, XdpProgram, XdpSocket};
 use memif_pmd::{Burst, PushError, Queues, Receive, RxMode, Transmit};
 
 use super::counting::{Losses, Tally};
 use super::fate::Fate;
-use super::interface::{End, check, open_problem, settle};
+use super::interface::{End, check, open_in, open_problem, settle};
 use super::keys::Keys;
 use super::offload::complete_checksum;
 use super::{Inlet, Moved, Outlet, Port, no_queue};
@@ -24,6 +24,7 @@ pub(crate) struct XdpSpec {
     name: String,
     queue: u16,
     mode: XdpMode,
+    netns: Option<NetNamespace>,
 }
 
 impl XdpSpec {
@@ -32,11 +33,12 @@ impl XdpSpec {
     /// # Errors
     /// [`ToolError::Usage`] says what is wrong.
     pub(super) fn parse(text: &str) -> Result<Self, ToolError> {
-        let keys = Keys::split("xdp", text, &["queue", "mode"], &[])?;
-        let mut spec = Self { name: keys.name.to_owned(), queue: 0, mode: XdpMode::Auto };
+        let keys = Keys::split("xdp", text, &["queue", "mode", "netns"], &[])?;
+        let mut spec = Self { name: keys.name.to_owned(), queue: 0, mode: XdpMode::Auto, netns: None };
         for (key, value) in &keys.pairs {
             match (*key, *value) {
                 ("queue", value) => spec.queue = keys.number(key, value, 0..=1023)?,
+                ("netns", value) => spec.netns = Some(keys.namespace(value)?),
                 (_, Some("auto")) => spec.mode = XdpMode::Auto,
                 (_, Some("copy")) => spec.mode = XdpMode::Copy,
                 (_, Some("zero-copy")) => spec.mode = XdpMode::ZeroCopy,
@@ -69,14 +71,21 @@ impl XdpPort {
     /// Attaches an XDP program to the interface and a socket to the queue.
     ///
     /// # Errors
-    /// [`ToolError::Port`]: no permission, no such interface or queue, another XDP program on the interface, or no memory.
+    /// [`ToolError::Port`]: no permission, no such interface, queue or network namespace, another XDP program on the interface,
+    /// or no memory.
     pub(crate) fn open(spec: &XdpSpec) -> Result<Self, ToolError> {
         let name = format!("xdp:{}", spec.name);
-        let failed = |error: io::Error| ToolError::Port { port: name.clone(), problem: open_problem(&error) };
-        let queue = u32::from(spec.queue);
-        let watch = InterfaceWatch::new(&spec.name).map_err(failed)?;
-        let program = XdpProgram::attach(watch.index(), queue + 1).map_err(failed)?;
-        let socket = XdpSocket::open(watch.index(), queue, spec.mode, &program).map_err(failed)?;
+        let (there, port) = (spec.clone(), name.clone());
+        let (watch, program, socket) = open_in(spec.netns.as_ref(), &name, move || {
+            let open = || {
+                let queue = u32::from(there.queue);
+                let watch = InterfaceWatch::new(&there.name)?;
+                let program = XdpProgram::attach(watch.index(), queue + 1)?;
+                let socket = XdpSocket::open(watch.index(), queue, there.mode, &program)?;
+                Ok((watch, program, socket))
+            };
+            open().map_err(|error| ToolError::Port { port, problem: open_problem(&error) })
+        })?;
         let socket = Arc::new(Mutex::new(socket));
         let (losses, fate) = (Losses::default(), Fate::default());
         Ok(Self { name, socket, _program: program, watch, losses, fate })
@@ -245,10 +254,11 @@ mod tests {
 
     #[test]
     fn keys_are_parsed() {
-        let spec = XdpSpec::parse("eth0,queue=3,mode=zero-copy").unwrap();
-        assert_eq!(spec, XdpSpec { name: "eth0".into(), queue: 3, mode: XdpMode::ZeroCopy });
+        let spec = XdpSpec::parse("eth0,queue=3,mode=zero-copy,netns=blue").unwrap();
+        let netns = Some(NetNamespace::new("blue").unwrap());
+        assert_eq!(spec, XdpSpec { name: "eth0".into(), queue: 3, mode: XdpMode::ZeroCopy, netns });
         assert_eq!(XdpSpec::parse("eth0").unwrap().mode, XdpMode::Auto);
-        for text in ["", "eth0,queue=-1", "eth0,mode=fast", "eth0,mode"] {
+        for text in ["", "eth0,queue=-1", "eth0,mode=fast", "eth0,mode", "eth0,netns="] {
             assert_eq!(XdpSpec::parse(text).unwrap_err().exit_code(), 2, "{text}");
         }
     }

@@ -42,6 +42,76 @@ fn packets_go_from_one_interface_to_the_other() {
 }
 
 #[test]
+fn interfaces_of_another_namespace_are_opened_by_its_name() {
+    if !allowed() {
+        return;
+    }
+    for kind in ["packet", "xdp"] {
+        let folder = folder();
+        let holder = holder(folder.path());
+        let namespace = format!("netns={}", holder.child.id());
+        let sink = Tool::start(folder.path(), &format!("sink {kind}:v1,{namespace} --verify --json"));
+        sink.next_line();
+        let outside = run(folder.path(), &format!("gen {kind}:v0 --count 1"));
+        assert!(outside.code == Some(1) && outside.stderr.contains("no such interface"), "{outside:?}");
+        let generator = format!("gen {kind}:v0,{namespace} --count 1000 --verify --json");
+        assert_eq!(number(&run(folder.path(), &generator).success(), "/packets"), 1000);
+        let mut verified = 0;
+        while verified < 1000 {
+            verified += number(&serde_json::from_str(&sink.next_line()).unwrap(), "/verified");
+        }
+        inside(&holder, || delete("v0"));
+        let ended = sink.wait();
+        assert!(ended.code == Some(1) && ended.stderr.contains("the interface has vanished"), "{ended:?}");
+        let nowhere = run(folder.path(), &format!("gen {kind}:v0,netns=memif-no-such --count 1"));
+        assert_eq!((nowhere.code, nowhere.stderr.lines().count()), (Some(1), 1), "{nowhere:?}");
+        assert!(nowhere.stderr.contains("no network namespace"), "{nowhere:?}");
+    }
+}
+
+/// Whether a process in the namespace has packet sockets, or an XDP program on `v1`.
+fn is_held(holder: &Tool) -> bool {
+    let sockets = std::fs::read_to_string(format!("/proc/{}/net/packet", holder.child.id())).unwrap();
+    let folder = folder();
+    let again = Tool::start_inside(holder, folder.path(), "sink xdp:v1 --seconds 0.01").wait();
+    assert!(again.code == Some(0) || again.stderr.contains("another program"), "{again:?}");
+    // the first line has the titles
+    sockets.lines().count() > 1 || again.code != Some(0)
+}
+
+#[test]
+fn a_process_leaves_nothing_on_interfaces_however_it_and_its_peer_end() {
+    if !allowed() {
+        return;
+    }
+    for kind in ["packet", "xdp"] {
+        for signal in ["KILL", "TERM"] {
+            let folder = folder();
+            let holder = holder(folder.path());
+            let line = format!("forward {kind}:v1 p.sock,role=master --json");
+            let forwarder = Tool::start_inside(&holder, folder.path(), &line);
+            wait_for(folder.path(), "p.sock");
+            // the memif peer dies while packets pass both ways, and comes again
+            for _ in 0..2 {
+                let peer = Tool::start(folder.path(), "gen p.sock --json");
+                let sender = Tool::start_inside(&holder, folder.path(), "gen packet:v0 --json");
+                peer.next_line();
+                sender.next_line();
+                peer.signal("KILL");
+                peer.wait();
+                sender.signal("INT");
+                sender.wait().success();
+            }
+            assert!(is_held(&holder), "{kind}: a forwarder that is not seen");
+            forwarder.signal(signal);
+            let ended = forwarder.wait();
+            assert!(signal == "KILL" || ended.code == Some(0), "{kind}: {ended:?}");
+            assert!(!is_held(&holder), "{kind} after {signal}");
+        }
+    }
+}
+
+#[test]
 fn an_interface_that_vanishes_ends_the_run() {
     if !allowed() {
         return;

@@ -6,14 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use memif_os::socket::{SocketError, within};
 use memif_pmd::{Burst, Queues, Receive, RxMode, Transmit};
 use rustix::io::Errno;
 use tun_rs::SyncDevice;
 
 use super::counting::Losses;
 use super::fate::Fate;
-use super::interface::End;
+use super::interface::{End, open_in};
 use super::offload::{Put, VNET_HEADER, Work};
 use super::{Inlet, Moved, Outlet, Port, no_queue};
 use crate::error::ToolError;
@@ -37,16 +36,11 @@ impl TapPort {
     /// [`ToolError::Port`]: no permission, no device /dev/net/tun, another interface with the same name, or a network namespace
     /// that cannot be entered.
     pub(crate) fn open(spec: &TapSpec) -> Result<Self, ToolError> {
-        let queues = match &spec.netns {
-            None => spec.create()?,
-            Some(namespace) => {
-                let there = spec.clone();
-                let made = within(namespace, move || Ok::<_, SocketError>(there.create()));
-                made.map_err(|error| spec.failed(error.to_string()))??
-            }
-        };
+        let name = format!("tap:{}", spec.name);
+        let there = spec.clone();
+        let queues = open_in(spec.netns.as_ref(), &name, move || there.create())?;
         Ok(Self {
-            name: format!("tap:{}", spec.name),
+            name,
             queues: queues.into_iter().map(Arc::new).collect(),
             losses: Losses::default(),
             fate: Fate::default(),

@@ -47,10 +47,7 @@ impl TapSpec {
                     let wrong = || keys.wrong("ip must be an address and its prefix, such as 10.0.0.1/24");
                     spec.ip.push(address.ok_or_else(wrong)?);
                 }
-                "netns" => {
-                    let namespace = NetNamespace::new(value.unwrap_or_default());
-                    spec.netns = Some(namespace.map_err(|error| keys.wrong(error))?);
-                }
+                "netns" => spec.netns = Some(keys.namespace(*value)?),
                 "queues" => spec.queues = keys.number(key, *value, 1..=256)?,
                 _ => spec.persist = keys.flag(key, *value)?,
             }

@@ -38,8 +38,14 @@ impl Tally {
     /// Counts a packet of so many bytes as received or sent.
     #[inline]
     pub(crate) fn pass(&mut self, bytes: usize) {
-        self.moved.packets += 1;
-        self.moved.bytes += bytes as u64;
+        self.pass_all(1, bytes as u64);
+    }
+
+    /// Counts packets that have passed, with `bytes` bytes in total.
+    #[inline]
+    pub(crate) fn pass_all(&mut self, packets: u64, bytes: u64) {
+        self.moved.packets += packets;
+        self.moved.bytes += bytes;
     }
 
     /// Counts packets as dropped.

@@ -13,7 +13,7 @@ use tun_rs::SyncDevice;
 use super::counting::Losses;
 use super::fate::Fate;
 use super::interface::{End, open_in};
-use super::offload::{Put, VNET_HEADER, Work};
+use super::offload::{Joined, Put, Work};
 use super::{Inlet, Moved, Outlet, Port, no_queue};
 use crate::error::ToolError;
 use crate::packet::Framing;
@@ -78,8 +78,7 @@ impl Port for TapPort {
 
     fn tx(&self, queue: u16) -> Result<Box<dyn Outlet>, ToolError> {
         let (device, end) = self.end(queue)?;
-        let buffer = Vec::with_capacity(super::offload::LARGEST);
-        Ok(Box::new(TapOutlet { device, end, buffer }))
+        Ok(Box::new(TapOutlet { device, end, joined: Joined::new() }))
     }
 
     fn is_of_kernel(&self) -> bool {
@@ -161,45 +160,58 @@ impl Inlet for TapInlet {
 struct TapOutlet {
     device: Arc<SyncDevice>,
     end: End,
-    /// The header and the packet of one write.
-    buffer: Vec<u8>,
+    /// The packets of one write.
+    joined: Joined,
+}
+
+impl TapOutlet {
+    /// Writes the joined packets. Returns how many left the burst, sent or dropped: 0 if the kernel has no room now, the
+    /// interface has failed, or there are none.
+    fn write(&mut self) -> usize {
+        let Self { device, end, joined } = self;
+        let (taken, bytes) = joined.count();
+        if taken == 0 {
+            return 0;
+        }
+        let result = device.send(joined.finish());
+        let packets = taken as u64;
+        joined.clear();
+        match result {
+            Ok(_) => end.tally.pass_all(packets, bytes),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::AGAIN | Errno::INTR) => return 0,
+                Some(Errno::IO | Errno::NETDOWN) => end.tally.drop("interface_down", packets),
+                Some(Errno::INVAL | Errno::MSGSIZE) => end.tally.drop("bad_length", packets),
+                Some(Errno::NOMEM | Errno::NOBUFS) => end.tally.drop("no_memory", packets),
+                _ => {
+                    end.fail(&error);
+                    return 0;
+                }
+            },
+        }
+        taken
+    }
 }
 
 impl Transmit for TapOutlet {
     fn send(&mut self, burst: &mut Burst) -> usize {
-        let Self { device, end, buffer } = self;
-        if end.has_failed() {
+        if self.end.has_failed() {
             return 0;
         }
-        let mut failure = None;
-        let sent = burst.offer(|packets| {
+        burst.offer(|packets| {
             let mut taken = 0;
             for packet in packets {
-                buffer.clear();
-                // a header of zeros: the packet is complete, and the kernel verifies its checksums
-                buffer.extend_from_slice(&[0; VNET_HEADER]);
-                buffer.extend_from_slice(packet);
-                match device.send(buffer) {
-                    Ok(_) => end.tally.pass(packet.len()),
-                    Err(error) => match Errno::from_io_error(&error) {
-                        Some(Errno::AGAIN | Errno::INTR) => break,
-                        Some(Errno::IO | Errno::NETDOWN) => end.tally.drop("interface_down", 1),
-                        Some(Errno::INVAL | Errno::MSGSIZE) => end.tally.drop("bad_length", 1),
-                        Some(Errno::NOMEM | Errno::NOBUFS) => end.tally.drop("no_memory", 1),
-                        _ => {
-                            failure = Some(error);
-                            break;
-                        }
-                    },
+                if !self.joined.add(packet) {
+                    let written = self.write();
+                    taken += written;
+                    if written == 0 {
+                        return taken;
+                    }
+                    self.joined.add(packet);
                 }
-                taken += 1;
             }
-            taken
-        });
-        if let Some(error) = failure {
-            end.fail(&error);
-        }
-        sent
+            taken + self.write()
+        })
     }
 }
 

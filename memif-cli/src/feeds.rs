@@ -1,6 +1,7 @@
 //! Sums up the counters and latencies of all workers for the report.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::counters::{Counts, Published};
 use crate::error::ToolError;
@@ -20,6 +21,8 @@ pub(crate) struct Feeds {
     other: Vec<Arc<Published>>,
     /// The rate of a generator.
     pace: Option<Pace>,
+    /// Answers that a host dropped because there was no room to send them.
+    unanswered: Option<Arc<AtomicU64>>,
 }
 
 impl Feeds {
@@ -49,6 +52,11 @@ impl Feeds {
         self.pace = pace;
     }
 
+    /// Adds the counter of answers that a host dropped because there was no room to send them.
+    pub(crate) fn follow_unanswered(&mut self, count: Arc<AtomicU64>) {
+        self.unanswered = Some(count);
+    }
+
     /// Whether all workers have handed over the latencies that were requested.
     pub(crate) fn are_handed_over(&self) -> bool {
         self.handovers.iter().all(|handover| handover.is_done())
@@ -68,9 +76,14 @@ impl Feeds {
     pub(crate) fn totals(&self, ports: &[&dyn Port]) -> Totals {
         // receivers first: packets sent in between must not count as missing
         let counts = self.counts();
+        let mut drops = drops(ports);
+        let unanswered = self.unanswered.as_ref().map_or(0, |count| count.load(Ordering::Relaxed));
+        if unanswered > 0 {
+            drops.insert("unanswered".to_owned(), unanswered);
+        }
         Totals {
             counts,
-            drops: drops(ports),
+            drops,
             queues: queues(ports),
             sent: self.sent(),
             other: (!self.other.is_empty()).then(|| sum(&self.other).packets),

@@ -1,6 +1,7 @@
 //! `memif respond`: answers ARP, neighbour solicitations and echo requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memif_os::clock::monotonic_ns;
 use memif_pmd::Workers;
@@ -28,12 +29,15 @@ pub(crate) fn respond(args: &RespondArgs) -> Result<(), ToolError> {
         let published = Arc::<Published>::default();
         let mut feeds = Feeds::default();
         feeds.follow(published.clone());
+        let unanswered = Arc::<AtomicU64>::default();
+        feeds.follow_unanswered(unanswered.clone());
         let idle = idle_for(&stack.modes(), port.is_of_kernel());
         let mut counts = Counts::default();
         let workers = Workers::new().burst(args.run.burst.into()).idle(idle);
         let workers = place(workers, args.run.core.as_ref(), 0, stack, move |stack: &mut Stack, burst| {
             let before = counts;
             stack.turn(burst.capacity());
+            unanswered.store(stack.unanswered(), Ordering::Relaxed);
             let moved = stack.moved();
             if moved.packets != before.packets {
                 counts.reached(moved.packets, moved.bytes, monotonic_ns());

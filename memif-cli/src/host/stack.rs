@@ -123,6 +123,11 @@ impl Stack {
         self.device.rx().queues.iter().map(|queue| queue.mode()).collect()
     }
 
+    /// Answers dropped so far because there was no room to send them.
+    pub(super) fn unanswered(&self) -> u64 {
+        self.device.dropped()
+    }
+
     /// Packets and bytes sent so far.
     pub(super) fn moved(&self) -> Moved {
         self.device.tx().0.moved()

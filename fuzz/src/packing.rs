@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use memif_ring::tuning::{SPREAD_ROOM, spread_up_to};
+use memif_ring::tuning::{SPREAD_ROOM, burst_gap, spread_up_to};
 
 /// Packets begin at multiples of so many bytes from the start of the area.
 const ALIGN: u32 = 64;
@@ -21,17 +21,33 @@ pub struct Packing {
     front: u32,
     /// Behind packets of at most so many bytes [`ALIGN`] bytes are left out.
     spread: u32,
+    /// Bytes for each slot.
+    share: u32,
 }
 
 impl Packing {
     /// Nothing is in flight. There are `share` bytes for each slot.
     pub fn new(area: Range<u32>, share: u32) -> Self {
         let spread = if share < SPREAD_ROOM { 0 } else { spread_up_to() as u32 };
-        Self::spread(area, spread)
+        Self::over(area, spread, share)
     }
 
-    fn spread(area: Range<u32>, spread: u32) -> Self {
-        Self { in_flight: VecDeque::new(), at: area.start, limit: area.end, front: area.start, area, spread }
+    fn over(area: Range<u32>, spread: u32, share: u32) -> Self {
+        let (at, limit, front) = (area.start, area.end, area.start);
+        Self { in_flight: VecDeque::new(), at, limit, front, area, spread, share }
+    }
+
+    /// Where the next packet goes.
+    pub fn at(&self) -> u32 {
+        self.at
+    }
+
+    /// A burst of `slots` slots has begun at `begin`: bytes that its packets leave of their shares are left out behind it.
+    pub fn end_burst(&mut self, begin: u32, slots: u16) {
+        if self.at >= begin {
+            let left = (u32::from(slots) * self.share).saturating_sub(self.at - begin);
+            self.at = (self.at + burst_gap().min(left)).min(self.limit);
+        }
     }
 
     /// Puts the packet, or the piece of one, of the next slot: where it begins, if there is room.
@@ -62,7 +78,7 @@ impl Packing {
     /// The sender needs more than it knows to be free: with nothing in flight it begins at the front.
     pub fn reset_if_empty(&mut self) {
         if self.in_flight.is_empty() {
-            *self = Self::spread(self.area.clone(), self.spread);
+            *self = Self::over(self.area.clone(), self.spread, self.share);
         }
     }
 }

@@ -199,6 +199,7 @@ impl Sender {
         }
         let until = self.own.wrapping_add(self.unused(image));
         let (start, mut done) = (self.own, 0);
+        let begin = if let Layout::Packed(packing) = &self.layout { packing.at() } else { 0 };
         loop {
             let step = self.looks_at(packets.get(done));
             // places of the packets whose bytes are in place, and whose descriptors follow
@@ -226,6 +227,9 @@ impl Sender {
             let Some(was_sent) = self.send_other(image, until, packet, tally) else { break };
             sent.extend(was_sent.then(|| packet.clone()));
             done += 1;
+        }
+        if let Layout::Packed(packing) = &mut self.layout {
+            packing.end_burst(begin, self.own.wrapping_sub(start));
         }
         if self.own != start {
             self.publish(image);

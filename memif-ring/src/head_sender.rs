@@ -239,6 +239,7 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
         };
         let slots = slots.min(reserved.slots);
         let until = self.head.wrapping_add(slots);
+        let before = *cursor;
         if slots == reserved.slots {
             *cursor = reserved.next;
         } else {
@@ -250,6 +251,7 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
                 index = index.wrapping_add(1);
             }
         }
+        cursor.end_burst(before, slots);
         self.publish(until);
     }
 
@@ -274,6 +276,7 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
                 let ahead = if count < FEW { PREFETCH_BYTES_FEW } else { PREFETCH_BYTES };
                 let mut slots = PackedSlots { ring, starts, area, span, capacity, ahead, regions };
                 let done = send_burst(&mut slots, &mut at, room, packets, tally);
+                at.place.end_burst(*cursor, distance(at.index, self.head));
                 *cursor = at.place;
                 self.publish(at.index);
                 done

@@ -1,14 +1,15 @@
 //! Packets laid one behind the other: a ring of bytes in the memory of a ring's buffers.
 //!
 //! Packets follow one another on borders of `ALIGN` bytes, in the order of their slots, and become free in the same
-//! order. Where the processor is faster with it, a line is left out behind each small packet: see [`spread_up_to`]. So what is in flight is one range of the area, or two: one up to its end and one from its start. The
+//! order. Where the processor is faster with it, bytes are left out behind small packets and behind bursts: see [`spread_up_to`] and
+//! [`burst_gap`]. So what is in flight is one range of the area, or two: one up to its end and one from its start. The
 //! processor's prefetchers see one stream, on both sides.
 //!
 //! All of this is private. The only thing of the peer's that has an influence is how many slots are free, which was
 //! checked against what is in flight.
 
 use crate::layout::MAX_PACKET_SIZE;
-use crate::tuning::{PACKET_ALIGN as ALIGN, SPREAD_ROOM, START_OVER, spread_up_to};
+use crate::tuning::{PACKET_ALIGN as ALIGN, SPREAD_ROOM, START_OVER, burst_gap, spread_up_to};
 
 /// Bytes of a region for the packets of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,21 +68,29 @@ pub(crate) struct Cursor {
     at: u32,
     end: u32,
     front: u32,
-    /// Behind packets of at most so many bytes a line is left out.
+    gaps: Gaps,
+}
+
+/// Bytes that are left out, so that the two processors use lines far from each other's.
+#[derive(Clone, Copy, Debug)]
+struct Gaps {
+    /// A line behind packets of at most so many bytes.
     spread: usize,
+    /// So many bytes behind a burst, as far as its packets leave them of their shares.
+    burst: u32,
+    /// Bytes that there are for each slot: a ring takes as many whole buffers as it has slots.
+    share: u32,
 }
 
 impl Cursor {
     /// Nothing is in flight. `share` is the number of bytes that there are for each slot of the ring.
     pub(crate) fn new(area: Area, share: u32) -> Self {
-        // a ring takes as many whole buffers as it has slots
         let spread = if share < SPREAD_ROOM { 0 } else { spread_up_to() };
-        Self::spread(area, spread)
+        Self::with_gaps(area, Gaps { spread, burst: burst_gap(), share })
     }
 
-    /// Nothing is in flight; a line is left out behind packets of at most `spread` bytes.
-    const fn spread(area: Area, spread: usize) -> Self {
-        Self { area, at: area.start, end: area.end(), front: area.start, spread }
+    const fn with_gaps(area: Area, gaps: Gaps) -> Self {
+        Self { area, at: area.start, end: area.end(), front: area.start, gaps }
     }
 
     /// The bytes that packets lie in.
@@ -113,16 +122,25 @@ impl Cursor {
         }
     }
 
+    /// The packets of `slots` slots that were given bytes since the cursor was `before` were a burst.
+    #[inline(always)]
+    pub(crate) fn end_burst(&mut self, before: Self, slots: u16) {
+        // not where it has started at the front again
+        let Some(used) = self.at.checked_sub(before.at) else { return };
+        let left = u32::from(slots).saturating_mul(self.gaps.share).saturating_sub(used);
+        self.at = self.at.saturating_add(self.gaps.burst.min(left)).min(self.end);
+    }
+
     /// The bytes that a packet takes, with those that are left out behind it.
     #[inline(always)]
     fn bytes(&self, len: usize) -> Option<u32> {
-        let gap = if len <= self.spread { ALIGN } else { 0 };
+        let gap = if len <= self.gaps.spread { ALIGN } else { 0 };
         Some(padded(len)? + gap)
     }
 
     /// Nothing is in flight: all bytes are free.
     pub(crate) const fn start_over(&mut self) {
-        *self = Self::spread(self.area, self.spread);
+        *self = Self::with_gaps(self.area, self.gaps);
     }
 
     /// The peer has taken packets: the oldest that is in flight begins at `oldest`; `None` if there is none.
@@ -165,12 +183,37 @@ mod tests {
     const START: u32 = 4096;
 
     fn cursor(len: u32) -> Cursor {
-        Cursor::spread(Area::new(3, START, len).unwrap(), 0)
+        with_gaps(len, 0, 0)
+    }
+
+    fn with_gaps(len: u32, spread: usize, burst: u32) -> Cursor {
+        Cursor::with_gaps(Area::new(3, START, len).unwrap(), Gaps { spread, burst, share: 1024 })
+    }
+
+    /// Where the packets of a burst begin.
+    fn burst<const N: usize>(cursor: &mut Cursor, lengths: [usize; N]) -> [u32; N] {
+        let before = *cursor;
+        let starts = lengths.map(|len| cursor.take(len).unwrap() - START);
+        cursor.end_burst(before, N.try_into().unwrap());
+        starts
+    }
+
+    #[test]
+    fn bytes_are_left_out_behind_a_burst_as_far_as_its_packets_leave_them() {
+        let mut cursor = with_gaps(8192, 0, 512);
+        assert_eq!(burst(&mut cursor, [64, 64]), [0, 64]);
+        assert_eq!(burst(&mut cursor, [1024]), [640], "nothing is left of its share");
+        assert_eq!(burst(&mut cursor, [900]), [1664]);
+        assert_eq!(burst(&mut cursor, [64]), [2688], "64 bytes were");
+        for _ in 0..5 {
+            burst(&mut cursor, [512]);
+        }
+        assert_eq!(cursor.at, cursor.end, "never beyond the end");
     }
 
     #[test]
     fn a_line_is_left_out_behind_small_packets() {
-        let mut cursor = Cursor::spread(Area::new(3, START, 1024).unwrap(), 192);
+        let mut cursor = with_gaps(1024, 192, 0);
         let taken = [64, 65, 192, 193].map(|len| cursor.take(len).map(|at| at - START));
         assert_eq!(taken, [Some(0), Some(128), Some(320), Some(576)]);
         assert_eq!(cursor.take(100), Some(START + 832));

@@ -74,7 +74,7 @@ pub(crate) const PACKET_ALIGN: u32 = 64;
 /// | **one line** | 85 | 70 | 68 | 60 | 45 | 20 |
 /// | two lines | 66 | 72 | 62 | 60 | 43 | 20 |
 ///
-/// On the Xeon it was slower: see [`PACKET_ALIGN`].
+/// On the Xeon it was slower: see the table of `PACKET_ALIGN`.
 #[must_use]
 pub fn spread_up_to() -> usize {
     if is_zen4() { 192 } else { 0 }

@@ -8,14 +8,15 @@ use memif_pmd::{Role, Stop, ctrl_c};
 
 use crate::direction::Direction;
 use crate::distance::{self, Usual};
-use crate::ends::{Found, Work};
 use crate::error::Error;
 use crate::floor;
 use crate::floor_search::{self, Floor, Layout};
+use crate::measured::Measured;
 use crate::pair::{self, Cores, End, Sockets, Timing};
 use crate::ping_pong::ping_pong;
 use crate::report::Out;
-use crate::sample::{Measured, Row, Run, Take};
+use crate::sample::{Row, Run, Take};
+use crate::work::{Found, Work};
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]

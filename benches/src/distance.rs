@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::measured::Measured;
 use crate::pair::Cores;
 use crate::ping_pong::ping_pong;
-use crate::sample::Measured;
 
 /// Number of times that the distance is measured before a run.
 const LOOKS: usize = 30;

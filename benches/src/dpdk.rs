@@ -12,9 +12,9 @@ use memif_pmd::{Role, Stop};
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 
 use crate::error::Error;
+use crate::measured::Measured;
 use crate::pair::Window;
 use crate::presence::Watch;
-use crate::sample::Measured;
 use crate::sizes::Sizes;
 
 /// Ends of the name of the forwarding thread, up to DPDK 23.07 and since: its lcore is 1 (`--lcores` below).

@@ -8,118 +8,26 @@ use std::time::{Duration, Instant};
 
 use memif_os::clock::monotonic_ns;
 use memif_os::cpu::pin_current;
-use memif_pmd::{Burst, Interface, Memif, RxMode, RxQueue, TxQueue};
-use serde::{Deserialize, Serialize};
+use memif_pmd::{Burst, Interface, Memif, RxQueue, TxQueue};
 
 use crate::error::Error;
 use crate::histogram;
 use crate::idle::{Idle, NAP};
-use crate::open_loop::{self, Arrivals};
+use crate::in_place::{receive_in_place, send_in_place};
+use crate::open_loop;
 use crate::pair::{End, OPEN, UP, Window};
-use crate::presence::Watch;
 use crate::relay;
+use crate::turns::{TURNS, check, measured, turns, turns_of};
+use crate::work::{Found, SMALLEST, Work};
 
 /// Timeout for the link.
 pub(crate) const LINK: Duration = Duration::from_secs(10);
 /// Time for which senders and echoes continue after their window unless they are ended, as the other end may be late.
 const AFTER_NS: u64 = 2_000_000_000;
-/// Turns between two reads of the clock; 1 where a turn may sleep.
-pub(crate) const TURNS: usize = 32;
-/// Bytes that an in-place sender writes and an in-place receiver reads: an Ethernet header.
-const HEADER: usize = 14;
-/// Packet size for round trips in bytes.
-pub(crate) const SMALLEST: usize = 64;
 /// Turns without a packet between two checks of the link during a round trip.
 const LOST: u32 = 64;
 /// Maximum time of a round trip.
 const LONGEST: Duration = Duration::from_secs(2);
-/// The default buffer size in bytes.
-const BUFFER: usize = 2048;
-
-/// The work of an end.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Work {
-    /// Sends packets as fast as it can, on all queues in turn.
-    Generate {
-        /// Bytes of a packet: those of the first one, the second and so on, from the start again.
-        sizes: Vec<usize>,
-        /// Packets in a burst.
-        burst: usize,
-        /// Whether it writes headers into the ring's buffers, rather than copying whole packets there. Only with one size.
-        in_place: bool,
-    },
-    /// Receives packets and counts them, on all queues in turn.
-    Sink {
-        /// Packets in a burst.
-        burst: usize,
-        /// Whether it reads headers where they are, rather than copying whole packets out of the ring.
-        in_place: bool,
-    },
-    /// Sends packets of 64 bytes and measures the time until all of them are back, repeatedly.
-    Ping {
-        /// Number of packets under way.
-        packets: usize,
-        /// Microseconds to sleep before each round trip.
-        pause_us: u64,
-    },
-    /// Sends packets of 64 bytes at a set rate, each with the time at which it was due.
-    OpenLoop {
-        /// Millions of packets per second.
-        mpps: f64,
-        /// When packets are due.
-        arrivals: Arrivals,
-    },
-    /// Receives the packets of [`Work::OpenLoop`] and measures the time since they were due.
-    Clock {
-        /// Packets in a burst.
-        burst: usize,
-    },
-    /// Sends back what it receives.
-    Echo {
-        /// Packets in a burst.
-        burst: usize,
-    },
-    /// Keeps the link up and does nothing else.
-    Rest,
-    /// Sends on the first interface and counts what arrives on the second, both in place.
-    Circulate {
-        /// Bytes of a packet, at most those of a buffer.
-        size: usize,
-        /// Packets in a burst.
-        burst: usize,
-    },
-    /// Forwards packets from the first interface to the second.
-    Forward {
-        /// Packets in a burst.
-        burst: usize,
-        /// Whether buffers are exchanged rather than packets copied.
-        in_place: bool,
-    },
-}
-
-/// Result of an end in its window.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Found {
-    /// Packets sent or received.
-    pub(crate) packets: u64,
-    /// Actual length of the window in nanoseconds.
-    pub(crate) ns: u64,
-    /// Share of the time in which it was ready to run but had no core.
-    pub(crate) lost: f64,
-    /// Share of the time in which it was running.
-    pub(crate) ran: f64,
-    /// Nanoseconds at [`histogram::ROUND_TRIP`] with [`Work::Ping`], at [`histogram::CURVE`] with [`Work::Clock`].
-    pub(crate) latencies: Option<Vec<f64>>,
-    /// Nanoseconds of the turns that forwarded packets. Only with [`Work::Forward`].
-    pub(crate) busy_ns: u64,
-}
-
-impl Found {
-    /// Millions of packets per second.
-    pub(crate) fn mpps(&self) -> f64 {
-        self.packets as f64 * 1e3 / self.ns.max(1) as f64
-    }
-}
 
 /// Runs an end; `text` is its [`End`].
 ///
@@ -182,35 +90,6 @@ fn answer(found: &Found) -> Result<(), Error> {
 fn say(line: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::io("cannot answer"))
-}
-
-/// Takes turns until a time of the clock, which is read once in `count` turns. Returns the number of packets moved.
-fn turns(until: u64, count: usize, turn: &mut impl FnMut() -> Result<usize, Error>) -> Result<u64, Error> {
-    let mut packets = 0;
-    while monotonic_ns() < until {
-        for _ in 0..count {
-            packets += turn()? as u64;
-        }
-    }
-    Ok(packets)
-}
-
-/// Takes turns for the warm-up and through the window.
-pub(crate) fn measured(
-    core: usize,
-    window: Window,
-    count: usize,
-    turn: &mut impl FnMut() -> Result<usize, Error>,
-) -> Result<Found, Error> {
-    let late = monotonic_ns() > window.begin;
-    turns(window.begin, count, turn)?;
-    let (watch, start) = (Watch::start(core)?, monotonic_ns());
-    let packets = turns(window.end, count, turn)?;
-    let ns = monotonic_ns() - start;
-    let presence = watch.end()?;
-    // one that was not there when the window began has lost it
-    let lost = if late { 1.0 } else { presence.lost };
-    Ok(Found { packets, ns, lost, ran: presence.ran, latencies: None, busy_ns: 0 })
 }
 
 fn generate(
@@ -283,27 +162,6 @@ fn fill(packets: &mut Burst, size: usize) {
     while packets.reserve(size).is_ok() {}
 }
 
-/// Writes headers into the ring's buffers and sends them.
-#[inline]
-pub(crate) fn send_in_place(tx: &mut TxQueue, size: usize, burst: usize) -> usize {
-    let pieces = size.div_ceil(BUFFER);
-    let mut room = tx.reserve(burst * pieces, size);
-    let packets = room.len() / pieces;
-    for first in (0..packets).map(|packet| packet * pieces) {
-        if let Some(mut span) = room.span(first) {
-            span.copy_from(&[0x5a; HEADER]);
-        }
-        for piece in 0..pieces {
-            room.set_len(first + piece, (size - piece * BUFFER).min(BUFFER));
-            if piece + 1 < pieces {
-                room.chain(first + piece);
-            }
-        }
-    }
-    room.commit(packets * pieces);
-    packets
-}
-
 fn sink(
     interface: &Interface,
     core: usize,
@@ -335,25 +193,6 @@ fn receive_copies(rx: &mut RxQueue, packets: &mut Burst) -> usize {
     hint::black_box(&mut *packets);
     packets.clear();
     received
-}
-
-/// Reads headers in the ring's buffers and releases the packets.
-#[inline]
-pub(crate) fn receive_in_place(rx: &mut RxQueue, burst: usize) -> usize {
-    let peeked = rx.peek(burst);
-    let received = peeked.len();
-    let mut header = [0; HEADER];
-    for span in peeked.iter().filter_map(|mut packet| packet.next()) {
-        span.read_at(0, &mut header);
-        hint::black_box(&mut header);
-    }
-    peeked.release(received);
-    received
-}
-
-/// Turns between two reads of the clock.
-pub(crate) fn turns_of(queues: &[RxQueue]) -> usize {
-    if queues.iter().all(|rx| rx.mode() == RxMode::Polling) { TURNS } else { 1 }
 }
 
 fn ping(
@@ -422,13 +261,4 @@ fn echo(interface: &Interface, core: usize, window: Window, burst: usize) -> Res
     let found = measured(core, window, count, &mut turn)?;
     answer(&found)?;
     turns(window.end + AFTER_NS, count, &mut turn).map(drop)
-}
-
-/// An error if the link is down or packets were dropped.
-pub(crate) fn check(is_up: bool, dropped: u64) -> Result<(), Error> {
-    match (is_up, dropped) {
-        (true, 0) => Ok(()),
-        (false, _) => Err(Error::Unfit("the link was lost while it was measured".into())),
-        (true, dropped) => Err(Error::Unfit(format!("{dropped} packets were dropped while it was measured"))),
-    }
 }

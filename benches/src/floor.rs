@@ -21,10 +21,10 @@ use memif_os::region_file::RegionFile;
 use crate::direction::Direction;
 use crate::error::Error;
 use crate::floor_copy::{Copies, Kernel, Loop, ask_to_read, ask_to_write};
+use crate::measured::Measured;
 use crate::pair::{Cores, Timing};
 use crate::ping_pong::joined;
 use crate::presence::Watch;
-use crate::sample::Measured;
 
 /// Bytes of private packets at both ends: these are in use again and again, and stay in the caches next to the core.
 const PRIVATE: usize = 64 * 1024;

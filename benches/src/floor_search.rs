@@ -8,9 +8,9 @@ use crate::distance::Usual;
 use crate::error::Error;
 use crate::floor::{Knobs, Shape, packets};
 use crate::floor_copy::Kernel;
+use crate::measured::Measured;
 use crate::pair::{Cores, Timing};
 use crate::ping_pong::ping_pong;
-use crate::sample::Measured;
 
 /// Packets in a burst, and descriptors in the ring, of every floor.
 pub(crate) const BATCH: usize = 64;

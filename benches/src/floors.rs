@@ -6,9 +6,10 @@ use crate::bench::{Bench, Options};
 use crate::direction::Direction;
 use crate::error::Error;
 use crate::floor_search::{BATCH, Layout, SLOTS};
+use crate::measured::Measured;
 use crate::ping_pong::ping_pong;
 use crate::report::Report;
-use crate::sample::{Measured, Row};
+use crate::sample::Row;
 
 /// `memif-bench floors`
 #[derive(Clone, Debug, Args)]

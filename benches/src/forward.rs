@@ -6,11 +6,12 @@
 use clap::Args;
 
 use crate::bench::{Bench, Options};
-use crate::ends::Work;
 use crate::error::Error;
+use crate::measured::Measured;
 use crate::pair::{self, End};
 use crate::report::{Limit, Report, Target};
-use crate::sample::{Measured, Row};
+use crate::sample::Row;
+use crate::work::Work;
 
 /// `memif-bench forward`
 #[derive(Clone, Debug, Args)]

@@ -11,14 +11,15 @@ use memif_os::event::{Epoll, Event, EventFd, Interest};
 use memif_pmd::Role;
 
 use crate::bench::{Bench, Options};
-use crate::ends::{Found, Work};
 use crate::error::Error;
 use crate::histogram;
+use crate::measured::Measured;
 use crate::pair::Window;
 use crate::ping_pong::ping_pong;
 use crate::presence::Watch;
 use crate::report::{Limit, Report, Target};
-use crate::sample::{Measured, Ratio, Row};
+use crate::sample::{Ratio, Row};
+use crate::work::{Found, Work};
 
 /// `memif-bench latency`
 #[derive(Clone, Debug, Args)]

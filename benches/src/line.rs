@@ -5,12 +5,12 @@ use memif_interop::Reserved;
 
 use crate::bench::{Bench, Options};
 use crate::direction::Direction;
-use crate::ends::Work;
 use crate::error::Error;
 use crate::floor_search::{Floor, Layout};
 use crate::plot::{Line as Curve, Plot, Scale};
 use crate::report::{Limit, Report, Target};
 use crate::sample::{Ratio, Row};
+use crate::work::Work;
 
 /// Huge pages for the regions of one link, with any of the ring sizes.
 const HUGE_PAGES: u64 = 48;

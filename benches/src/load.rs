@@ -2,15 +2,16 @@
 
 use clap::Args;
 
+use crate::arrivals::Arrivals;
 use crate::bench::{Bench, Options};
 use crate::direction::Direction;
-use crate::ends::Work;
 use crate::error::Error;
 use crate::histogram;
-use crate::open_loop::Arrivals;
+use crate::measured::Measured;
 use crate::ping_pong::ping_pong;
 use crate::report::Report;
-use crate::sample::{Measured, Row};
+use crate::sample::Row;
+use crate::work::Work;
 
 /// `memif-bench load`
 #[derive(Clone, Debug, Args)]

@@ -4,6 +4,7 @@
 //! run. [`sample`] describes how noise of the machine is handled.
 
 mod all;
+mod arrivals;
 mod bench;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of memif-pmd's tests")]
 #[path = "../../memif-pmd/tests/common/mod.rs"]
@@ -21,10 +22,12 @@ mod floors;
 mod forward;
 mod histogram;
 mod idle;
+mod in_place;
 mod latency;
 mod line;
 mod load;
 mod machine;
+mod measured;
 mod open_loop;
 mod pair;
 mod peers;
@@ -39,6 +42,8 @@ mod sample;
 mod scale;
 mod sizes;
 mod stalls;
+mod turns;
+mod work;
 
 use std::process::ExitCode;
 

@@ -3,71 +3,21 @@
 //! The generator has a timetable that does not depend on the link. Each packet carries the time at which it was due, not
 //! the time at which it was sent: when the link or the generator itself is late, every packet that had to wait shows it.
 
-use std::fmt;
-
-use clap::ValueEnum;
 use memif_os::clock::monotonic_ns;
 use memif_pmd::{Burst, Interface};
-use serde::{Deserialize, Serialize};
 
-use crate::ends::{Found, SMALLEST, check, measured, turns_of};
+use crate::arrivals::{Arrivals, GAPS};
 use crate::error::Error;
 use crate::histogram;
 use crate::idle::Idle;
 use crate::pair::Window;
+use crate::turns::{check, measured, turns_of};
+use crate::work::{Found, SMALLEST};
 
 /// Packets that the generator sends at once at most.
 const BURST: usize = 64;
-/// Packets that are due together with [`Arrivals::Bursts`].
-const TOGETHER: usize = 32;
-/// Length of the timetable in packets; then it begins again.
-const GAPS: usize = 1 << 16;
 /// Picoseconds of a nanosecond. At ten million packets per second, rounding gaps to nanoseconds would change the rate.
 const PS: u64 = 1000;
-/// The same timetable for every sample.
-const SEED: u64 = 0x6d65_6d69;
-
-/// When packets are due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-pub(crate) enum Arrivals {
-    /// All gaps alike.
-    Constant,
-    /// Independent of each other.
-    Poisson,
-    /// 32 at a time.
-    Bursts,
-}
-
-impl Arrivals {
-    /// Gaps between packets in picoseconds, on average one packet each `1 / mpps` microseconds.
-    fn gaps(self, mpps: f64) -> Vec<u64> {
-        let mean = 1e6 / mpps;
-        let mut random = fastrand::Rng::with_seed(SEED);
-        let gap = |at: usize| match self {
-            Self::Constant => mean,
-            // 1 - f64() is above 0
-            Self::Poisson => -(1.0 - random.f64()).ln() * mean,
-            Self::Bursts if at.is_multiple_of(TOGETHER) => mean * TOGETHER as f64,
-            Self::Bursts => 0.0,
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "positive and below a second"
-        )]
-        (0..GAPS).map(gap).map(|ps| ps as u64).collect()
-    }
-}
-
-impl fmt::Display for Arrivals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Constant => "constant",
-            Self::Poisson => "poisson",
-            Self::Bursts => "bursts",
-        })
-    }
-}
 
 /// When packets are due, without an end.
 struct Timetable {
@@ -160,6 +110,7 @@ pub(crate) fn clock(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrivals::TOGETHER;
 
     #[test]
     fn every_timetable_has_its_rate() {

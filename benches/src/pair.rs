@@ -16,8 +16,8 @@ use memif_pmd::Role;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::ends::{Found, Work};
 use crate::error::Error;
+use crate::work::{Found, Work};
 
 /// Time from sending the window to both ends until its warm-up, so that both have read it.
 const NOTICE: Duration = Duration::from_millis(2);

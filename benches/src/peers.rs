@@ -8,13 +8,14 @@ use crate::bench::{Bench, Options};
 use crate::direction::Direction;
 use crate::distance::between_looks;
 use crate::dpdk::{Dpdk, Job, Task, sleep_until};
-use crate::ends::Work;
 use crate::error::Error;
 use crate::floor_search::{Floor, Layout};
+use crate::measured::Measured;
 use crate::pair::{End, Process};
 use crate::report::{Limit, Report, Target};
-use crate::sample::{Measured, Ratio, Row, Run};
+use crate::sample::{Ratio, Row, Run};
 use crate::sizes::Sizes;
+use crate::work::Work;
 
 /// Huge pages of 2 MiB for `-m 128` of a zero-copy testpmd, and for its memif driver.
 const HUGE_PAGES: u64 = 72;

@@ -9,8 +9,8 @@ use memif_os::clock::monotonic_ns;
 use memif_os::cpu::pin_current;
 
 use crate::error::Error;
+use crate::measured::median;
 use crate::pair::Cores;
-use crate::sample::median;
 
 /// Round trips of one part; the result is the median of the parts.
 const ROUND_TRIPS: u64 = 100;

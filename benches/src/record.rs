@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::machine::TICKS;
-use crate::sample::{LOST_LIMIT, median};
+use crate::measured::median;
+use crate::sample::LOST_LIMIT;
 
 /// File with the description of the machine, beside the tables.
 pub(crate) const MACHINE: &str = "machine.txt";

@@ -3,9 +3,11 @@
 use memif_os::clock::monotonic_ns;
 use memif_pmd::{Burst, HugePages, Interface, InterfaceBuilder, Memif, Port};
 
-use crate::ends::{Found, TURNS, Work, check, measured, receive_in_place, send_in_place};
 use crate::error::Error;
+use crate::in_place::{receive_in_place, send_in_place};
 use crate::pair::{End, Window};
+use crate::turns::{TURNS, check, measured};
+use crate::work::{Found, Work};
 
 /// Bytes of a buffer.
 const BUFFER: u32 = 2048;

@@ -9,9 +9,10 @@ use clap::Args;
 use crate::distance::Usual;
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::measured::Measured;
 use crate::plot::{self, Plot};
 use crate::record::continued;
-use crate::sample::{LOST_LIMIT, Measured, Ratio, Row, Run};
+use crate::sample::{LOST_LIMIT, Ratio, Row, Run};
 
 /// A target, and the figure that was measured.
 #[derive(Debug)]

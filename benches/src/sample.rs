@@ -13,6 +13,7 @@ use memif_pmd::Stop;
 
 use crate::distance::Usual;
 use crate::error::Error;
+use crate::measured::{Measured, median};
 
 /// Maximum share of the time in which an end may be without its core.
 pub(crate) const LOST_LIMIT: f64 = 0.02;
@@ -24,38 +25,14 @@ const EMPTY_ATTEMPTS: usize = 20;
 /// Number of latest distances of the cores that decide at once whether a sample is disturbed.
 const LATEST: usize = 40;
 
-/// Result of a sample.
-#[derive(Clone, Debug)]
-pub(crate) struct Measured {
-    /// The figures, the main one first.
-    pub(crate) values: Vec<f64>,
-    /// Share of the time in which an end was without its core, 0 to 1; the larger one of both ends.
-    pub(crate) lost: f64,
-    /// The distance of the cores right before and right after the sample, in nanoseconds. `None` if it is measured before and
-    /// after [`Row::take`] instead.
-    pub(crate) line_ns: Option<(f64, f64)>,
+/// Whether both ends had their cores, at the usual distance.
+fn is_undisturbed(sample: &Measured, usual: &Usual) -> bool {
+    sample.lost <= LOST_LIMIT && usual.is_of(sample)
 }
 
-impl Measured {
-    /// Figures, and the share of the time in which an end was without its core. The distance of the cores is not known.
-    pub(crate) fn new(values: Vec<f64>, lost: f64) -> Self {
-        Self { values, lost, line_ns: None }
-    }
-
-    /// Whether any packet moved: the main figure is zero if none did.
-    fn has_moved(&self) -> bool {
-        self.values.first().is_some_and(|value| value.is_nan() || *value > 0.0)
-    }
-
-    /// Whether both ends had their cores, at the usual distance.
-    fn is_undisturbed(&self, usual: &Usual) -> bool {
-        self.lost <= LOST_LIMIT && usual.is_of(self)
-    }
-
-    /// A measure of its disturbance: the smaller, the better.
-    fn rank(&self, usual: &Usual) -> (bool, bool, f64) {
-        (!self.has_moved(), !usual.is_of(self), self.lost)
-    }
+/// A measure of a sample's disturbance: the smaller, the better.
+fn rank(sample: &Measured, usual: &Usual) -> (bool, bool, f64) {
+    (!sample.has_moved(), !usual.is_of(sample), sample.lost)
 }
 
 /// Takes one sample.
@@ -144,7 +121,7 @@ impl Run {
         }
         let usual = Usual::of(&looks);
         for samples in all.iter_mut().flat_map(|round| &mut round.samples) {
-            samples.sort_by(|a, b| a.rank(&usual).partial_cmp(&b.rank(&usual)).unwrap_or(Ordering::Equal));
+            samples.sort_by(|a, b| rank(a, &usual).partial_cmp(&rank(b, &usual)).unwrap_or(Ordering::Equal));
         }
         Ok(Self { usual, rounds: all })
     }
@@ -152,7 +129,7 @@ impl Run {
     /// Sums up a row: its undisturbed samples, or all if there are none.
     pub(crate) fn summary(&self, row: usize) -> Option<Summary> {
         let all: Vec<_> = self.rounds.iter().filter_map(|round| round.kept(row)).collect();
-        let calm: Vec<_> = all.iter().copied().filter(|sample| sample.is_undisturbed(&self.usual)).collect();
+        let calm: Vec<_> = all.iter().copied().filter(|sample| is_undisturbed(sample, &self.usual)).collect();
         let (used, disturbed) = if calm.is_empty() { (&all, all.len()) } else { (&calm, 0) };
         let figures = used.first()?.values.len();
         let column = |at: usize| used.iter().filter_map(move |sample| sample.values.get(at).copied());
@@ -166,7 +143,7 @@ impl Run {
     pub(crate) fn ratio(&self, row: usize, to: usize) -> Option<Ratio> {
         let pairs = self.rounds.iter().filter_map(|round| Some((round.kept(row)?, round.kept(to)?)));
         let pairs: Vec<_> = pairs.collect();
-        let is_calm = |sample: &Measured| sample.is_undisturbed(&self.usual);
+        let is_calm = |sample: &Measured| is_undisturbed(sample, &self.usual);
         let calm = pairs.iter().filter(|(a, b)| is_calm(a) && is_calm(b));
         let ratio = |(a, b): &(&Measured, &Measured)| Some(a.values.first()? / b.values.first()?);
         let mut ratios: Vec<f64> = calm.filter_map(ratio).collect();
@@ -214,24 +191,13 @@ fn sample(
             sample.lost = 1.0;
         }
         let usual = Usual::of(looks.get(looks.len().saturating_sub(LATEST)..).unwrap_or_default());
-        let is_undisturbed = sample.is_undisturbed(&usual);
+        let is_undisturbed = is_undisturbed(&sample, &usual);
         samples.push(sample);
         if is_undisturbed {
             break;
         }
     }
     Ok(samples)
-}
-
-/// The median; not a number if there are no values.
-pub(crate) fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.len() % 2, values.get(middle)) {
-        (_, None) => f64::NAN,
-        (1, Some(middle)) => *middle,
-        (_, Some(above)) => values.get(middle - 1).map_or(*above, |below| f64::midpoint(*below, *above)),
-    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ use memif_pmd::{Burst, Idle, Memif, Role, RxQueue, Workers};
 
 use crate::bench::{Bench, Options};
 use crate::direction::Direction;
-use crate::ends::{LINK, Work};
+use crate::ends::LINK;
 use crate::error::Error;
+use crate::measured::Measured;
 use crate::presence::Watch;
 use crate::report::Report;
-use crate::sample::{Measured, Row};
+use crate::sample::Row;
+use crate::work::Work;
 
 /// `memif-bench scale`
 #[derive(Clone, Debug, Args)]

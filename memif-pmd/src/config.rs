@@ -121,10 +121,11 @@ impl FromStr for RxMode {
 /// Where a slave puts the packets that it sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PacketLayout {
-    /// One behind the other in the bytes of the ring's buffers, each in as many as it has, or as were reserved for it.
+    /// One behind the other, in the memory of all buffers of the ring. A packet takes its own length, or the length that
+    /// was reserved for it.
     #[default]
     Packed,
-    /// Each in the buffer of its slot.
+    /// Each packet in the buffer that belongs to its descriptor.
     Fixed,
 }
 

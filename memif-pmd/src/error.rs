@@ -33,8 +33,7 @@ pub enum Error {
     /// directory.
     #[error(transparent)]
     Permission(Cause),
-    /// Something else is in the place of the socket, a file or a socket of another type: remove it or use another
-    /// address.
+    /// The path of the socket is taken by a file, or by a socket of another type: remove it or use another address.
     #[error(transparent)]
     NotAMemifSocket(Cause),
     /// Another process, or another [`Memif`](crate::Memif), listens on the socket: use another address, or stop it.
@@ -58,7 +57,7 @@ pub enum Error {
     /// Not enough memory: use fewer or smaller queues, rings, buffers or bursts.
     #[error(transparent)]
     OutOfMemory(Cause),
-    /// Huge pages are required and cannot be had: reserve some, or prefer them only.
+    /// Huge pages are required, and too few are free: reserve some, or use [`HugePages::Prefer`](crate::HugePages::Prefer).
     #[error(transparent)]
     NoHugePages(Cause),
     /// The network namespace does not exist, or its name is invalid: create it, or name another one.
@@ -108,7 +107,7 @@ pub enum Error {
         "rings and buffers take {bytes} bytes, a region holds 4 GiB: use fewer or smaller queues, rings or buffers"
     )]
     TooMuchMemory {
-        /// Bytes that they need.
+        /// Bytes that rings and buffers need together.
         bytes: u64,
     },
     /// A buffer of packet memory extends beyond the end of the memory, or overlaps the next buffer.
@@ -236,7 +235,7 @@ pub enum Error {
     },
 }
 
-/// The text, and what it does not say of the errors that led to it.
+/// The text, followed by the text of each source that it does not contain yet.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.to_string();

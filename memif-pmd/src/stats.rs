@@ -122,12 +122,12 @@ pub struct QueueStats {
     pub link_down: u64,
     /// Bursts that did not fit into the ring as a whole; the packets that did not fit remained with the caller.
     pub ring_full: u64,
-    /// Most packets that found no room in the ring in one call of [`TxQueue::send`](crate::TxQueue::send): how much larger
-    /// the ring would have to be.
+    /// Largest number of packets that found no room in the ring in one call of [`TxQueue::send`](crate::TxQueue::send). It
+    /// shows how much larger the ring would have to be.
     pub refused_at_once: u64,
     /// Times that the peer was notified through its eventfd.
     pub interrupts: u64,
-    /// Interrupts that were left out, as the peer has made it slow to send them (very many watches on its eventfd).
+    /// Notifications that were not sent at once, because the peer makes them slow: it watches its eventfd very many times.
     pub interrupts_deferred: u64,
     /// Times that a sleeping receiver was woken.
     pub wakeups: u64,
@@ -161,7 +161,7 @@ pub struct QueueDetails {
     pub index: u16,
     /// Its counters.
     pub stats: QueueStats,
-    /// How it learns of packets; meaningless for a transmit queue.
+    /// How a receive queue learns of packets; meaningless for a transmit queue.
     pub rx_mode: RxMode,
     /// Where a slave's transmit queue puts packets; `None` for all other queues, and without a link. A queue whose
     /// buffers a program claims or exchanges ([`raw`](crate::raw)) changes to [`PacketLayout::Fixed`] for the rest of its link.
@@ -205,7 +205,8 @@ pub struct RegionDetails {
     /// Address at which this process maps it. Valid until the link ends.
     pub address: usize,
     /// Number of this process's descriptor of its file, for display and for C programs. Valid until the link ends; another
-    /// file may have the number afterwards. A slave's region 0 can be mapped for reading only once the link is up. `None` for a region of the peer's, whose descriptor is closed after mapping.
+    /// file may have the number afterwards. A slave's region 0 can be mapped for reading
+    /// only once the link is up. `None` for a region of the peer: its descriptor is closed after mapping.
     pub fd: Option<RawFd>,
 }
 
@@ -267,20 +268,23 @@ impl Details {
     }
 }
 
-/// How the control plane fares: see [`Memif::stats`](crate::Memif::stats).
+/// Counters of the control plane: see [`Memif::stats`](crate::Memif::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ControlStats {
-    /// Longest time for which the control plane's lock was held at a time. No peer makes it long.
+    /// Longest time for which the control plane's lock was held without a break. Peers cannot prolong it.
     pub longest_lock_hold: std::time::Duration,
-    /// Descriptors and regions of peers that wait to be closed or unmapped, of all control planes of the process.
+    /// Number of descriptors and regions of peers that wait to be closed or unmapped, over all control planes of the
+    /// process.
     pub reaper_queued: usize,
-    /// Threads that close or unmap something now.
+    /// Number of threads that are closing or unmapping something now.
     pub reaper_busy: usize,
-    /// Those of them that have done so for more than a second: the owner of what they close keeps it from being closed.
-    /// An interface occupies at most two, and gets no new link while too much of its peers' waits behind them.
+    /// Number of those threads that have been at one descriptor or region for more than a second, because its owner delays
+    /// the close. An interface occupies at most two of them; while too many of its descriptors and regions wait behind
+    /// them, it gets no new link.
     pub reaper_hung: usize,
-    /// Connections refused, and accepting put off, because of a limit that protects other peers.
+    /// Number of connections that were refused, and of times that accepting was put off, because one peer had reached a limit
+    /// that protects the others.
     pub refused_by_quota: u64,
 }
 

@@ -31,7 +31,8 @@ pub trait Receiver {
         Ok(self.receive_known(regions, sink, tally))
     }
 
-    /// As [`Receiver::receive`], of the packets that are known to be ready: see [`Receiver::ready`].
+    /// Receives like [`Receiver::receive`], but only the packets that the last [`Receiver::ready`] found: it does not load the
+    /// peer's index.
     fn receive_known<S: PacketSink>(&mut self, regions: &RegionMap, sink: &mut S, tally: &mut Tally)
     -> usize;
 

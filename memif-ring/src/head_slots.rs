@@ -10,7 +10,7 @@ use crate::send::{At, NoBytes, SendSlots, fill_run, return_empty};
 use crate::shm::{RingMemory, SpanMut};
 use crate::tuning::PREFETCH_PACKETS;
 
-/// Slots of which each has its buffer.
+/// Slots that each have a buffer of their own.
 pub(crate) struct FixedSlots<'a, R> {
     pub(crate) ring: &'a R,
     pub(crate) buffers: View<'a>,
@@ -78,14 +78,14 @@ pub(crate) struct PackedSlots<'a, 'm, R> {
     /// All bytes of the area; none if it is not within its region.
     pub(crate) span: SpanMut<'m>,
     pub(crate) capacity: u32,
-    /// How many bytes ahead lines are asked for.
+    /// How many bytes ahead of a packet cache lines are prefetched.
     pub(crate) ahead: usize,
     pub(crate) regions: &'m RegionMap,
 }
 
 impl<R: RingMemory> PackedSlots<'_, '_, R> {
-    /// Decides where the packets of the next slots go, up to the first that does not fit, or to `until`. In a pass of its own,
-    /// as what it stores is private; the lines of their descriptors are asked for meanwhile.
+    /// Decides where the packets of the next slots go, up to `until` or the first packet that does not fit. This is a pass of
+    /// its own because it stores to private memory only; meanwhile it prefetches the lines of their descriptors.
     #[inline(always)]
     fn lay<'p>(
         &mut self,
@@ -115,7 +115,7 @@ impl<R: RingMemory> PackedSlots<'_, '_, R> {
         At { index, place }
     }
 
-    /// Where the packet of a slot begins in the area, as it was laid.
+    /// Where the packet of a slot was put in the area.
     #[inline(always)]
     fn start(&self, index: u16) -> u32 {
         self.starts.get(slot(index, self.ring.mask())).map_or(0, BufferAddr::offset)

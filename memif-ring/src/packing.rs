@@ -5,8 +5,8 @@
 //! [`burst_gap`]. So what is in flight is one range of the area, or two: one up to its end and one from its start. The
 //! processor's prefetchers see one stream, on both sides.
 //!
-//! All of this is private. The only thing of the peer's that has an influence is how many slots are free, which was
-//! checked against what is in flight.
+//! All of this is in private memory. The peer influences only the number of free slots, which the sender checks against the
+//! slots in flight.
 
 use crate::layout::MAX_PACKET_SIZE;
 use crate::tuning::{PACKET_ALIGN as ALIGN, SPREAD_ROOM, START_OVER, burst_gap, spread_up_to};
@@ -61,7 +61,8 @@ impl Area {
 
 /// Where the next packet goes. Offsets in the region of `area`.
 ///
-/// Free are the bytes `at..end`, and `area.start..front`. In flight is the rest, but for what was left out at the end.
+/// The bytes `at..end` and `area.start..front` are free. The others are in flight, except bytes left out at the end of the
+/// area.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor {
     area: Area,
@@ -74,11 +75,11 @@ pub(crate) struct Cursor {
 /// Bytes that are left out, so that the two processors use lines far from each other's.
 #[derive(Clone, Copy, Debug)]
 struct Gaps {
-    /// A line behind packets of at most so many bytes.
+    /// Length in bytes up to which packets have one cache line left out behind them.
     spread: usize,
-    /// So many bytes behind a burst, as far as its packets leave them of their shares.
+    /// Number of bytes left out behind a burst, at most as many as its packets leave unused of their shares.
     burst: u32,
-    /// Bytes that there are for each slot: a ring takes as many whole buffers as it has slots.
+    /// Bytes of the area for each slot, in other words the buffer size: the area has a whole buffer for each slot.
     share: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Which processor this is, where the data path differs from one to the next.
+//! Detects the processors on which the data path works differently.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 

@@ -1,4 +1,4 @@
-//! Numbers that were found by measurement, each with what it stands on.
+//! Numbers that were found by measurement, each with the measurements that led to it.
 //!
 //! Mpps of `memif-bench line`, bursts of 64 in a ring of 1024, copies at both ends, medians of 3 to 5, on a quiet Intel Xeon
 //! (family 6, model 207, AVX-512, two cores, 291 ns for a line there and back). Tables of Zen 5 are of an AMD EPYC (family 26,

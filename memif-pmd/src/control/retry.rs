@@ -1,8 +1,8 @@
 //! When a slave without a connection tries next.
 //!
 //! At the latest after its interval, less up to a quarter of it, so that many slaves of one master do not come at the same
-//! moment. At once where an attempt may succeed: a link has ended, or the master's socket file has appeared. What is at
-//! once has a budget, as a peer can end links, and others can make files, as often as they like.
+//! moment. At once where an attempt may succeed: a link has ended, or the master's socket file has appeared. Attempts
+//! at once have a budget, because a peer can end links, and other processes can make files, as often as they like.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};

@@ -128,9 +128,9 @@ impl<'m> InterfaceBuilder<'m> {
     /// file, a name of `ip netns`, or the id of a process in it (digits). By default that of the calling thread, or of the
     /// control thread for later attempts of a slave.
     ///
-    /// A thread that ends afterwards enters the namespace; no other thread leaves its own. That takes `CAP_SYS_ADMIN` in the
-    /// user namespace that the network namespace belongs to and in that of this process, and for a process's namespace
-    /// the right to trace it. A slave whose namespace is missing, or may not be entered, tries again like one whose master
+    /// A short-lived thread enters the namespace; all other threads stay in theirs. That takes `CAP_SYS_ADMIN` in the user
+    /// namespace that the network namespace belongs to and in that of this process. The namespace of a process also takes
+    /// the right to trace that process. A slave whose namespace is missing, or may not be entered, tries again like one whose master
     /// is missing.
     pub fn netns(mut self, namespace: impl Into<String>) -> Self {
         self.netns = Some(namespace.into());
@@ -202,8 +202,8 @@ impl<'m> InterfaceBuilder<'m> {
     }
 
     /// The cache lines that a slave lays its rings out for: 64 or 128 bytes, by default what libmemif is built with for this
-    /// architecture (128 on aarch64, otherwise 64). Of known masters only ours finds out by itself: for the others it has to be
-    /// the one that they were built with. Ignored by a master.
+    /// architecture (128 on aarch64, otherwise 64). A memif-pmd master detects the size by
+    /// itself; for every other known master it must be the size that the master was built with. Ignored by a master.
     pub fn line_size(mut self, line: LineSize) -> Self {
         self.line_size = line;
         self
@@ -239,7 +239,7 @@ impl<'m> InterfaceBuilder<'m> {
 
     /// Asks `provide` for the packet memory of each link of a slave, when the master's limits are known. It runs without a
     /// lock on the thread that polls, and must not block. The link has the memory until [`Event::PacketMemoryReturned`];
-    /// if `provide` fails, the attempt fails and is repeated. For memory that comes and goes with its links.
+    /// if `provide` fails, the attempt fails and is repeated. Use it for memory that exists only while its link does.
     pub fn packet_memory_by(
         mut self,
         provide: impl Fn(MemoryRequest) -> Result<PacketMemory, Box<dyn std::error::Error + Send + Sync>>
@@ -285,8 +285,8 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// How long a whole handshake may take, 1 ms to 1 hour; 60 s by default. As [`InterfaceBuilder::silence_timeout`], for
-    /// a peer that answers each message in time.
+    /// How long a whole handshake may take, 1 ms to 1 hour; 60 s by default. Then the connection is closed with
+    /// [`PeerFault::HandshakeTimedOut`](crate::PeerFault::HandshakeTimedOut), even if the peer has answered each message in time.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.handshake = timeout;
         self
@@ -306,8 +306,7 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// As [`InterfaceBuilder::notify_interrupts`], but does not drain the eventfd: each poll of the control plane reports it
-    /// again, until the receiver calls [`crate::RxQueue::clear_event`] or [`RawRx::settle_event`](crate::raw::RawRx::settle_event).
+    /// Makes the control plane report [`Event::Interrupt`] without draining the eventfd: each poll reports it again, until the receiver calls [`crate::RxQueue::clear_event`] or [`RawRx::settle_event`](crate::raw::RawRx::settle_event).
     /// Only for queues in [`RxMode::Interrupt`].
     pub fn notify_interrupts_until_cleared(mut self) -> Self {
         self.interrupts = Interrupts::Pending;

@@ -126,7 +126,7 @@ impl Interface {
         self.plane.wait_up(self.key, None, timeout)
     }
 
-    /// As [`Interface::wait_up`], and ends when `stop` is called, within a twentieth of a second.
+    /// Waits like [`Interface::wait_up`], and returns at most 50 ms after `stop` is called.
     ///
     /// # Errors
     /// As [`Interface::wait_up`]; [`Error::Cancelled`] also when `stop` was called before there was a link.
@@ -143,9 +143,9 @@ impl Interface {
         self.plane.wait_down(self.key, timeout)
     }
 
-    /// Changes how a receive queue learns of packets. Its handle may be in use by another thread; no wake-up is lost. Who
-    /// waits on the eventfd ([`Interface::event_fd`](crate::Interface::event_fd)) without the handle is woken too, but not where
-    /// the process may not use asynchronous I/O (`io_setup`).
+    /// Changes how a receive queue learns of packets. Its handle may be in use by another thread; no wake-up is lost. A
+    /// thread that waits on the eventfd of [`Interface::event_fd`](crate::Interface::event_fd) without the handle is woken too,
+    /// unless the process may not use asynchronous I/O (`io_setup`).
     ///
     /// # Errors
     /// - [`Error::NoSuchQueue`]: `queue` is not below [`Interface::rx_count`].
@@ -190,8 +190,8 @@ impl Interface {
         Ok(QueueEvent(self.plane.event_fd(self.key, queue)?))
     }
 
-    /// Has what the queues receive and send copied to `mirror` from now on, in place of another one; `None`: no more. Queue handles
-    /// may be in use by other threads, and notice it with their next burst.
+    /// Copies the packets that the queues receive and send to `mirror` from now on, instead of to the mirror set before. `None`
+    /// ends copying. Queue handles may be in use by other threads: the change takes effect with their next burst.
     ///
     /// # Errors
     /// [`Error::Deleted`]: the interface was shut down, or the control plane has ended.
@@ -207,8 +207,8 @@ impl Interface {
         Ok(())
     }
 
-    /// Ends the link and deletes the interface, as dropping it does; for an interface that is shared, or in its own event
-    /// handler. When this returns, the handler has been called with the end of the link and is not called again, unless
+    /// Ends the link and deletes the interface, as dropping it does. Use it where the interface cannot be dropped: when it is
+    /// shared, or in its own event handler. When this returns, the handler has been called with the end of the link and is not called again, unless
     /// this is called from within it.
     pub fn shut_down(&self) {
         self.plane.delete(self.key, &self.queues);

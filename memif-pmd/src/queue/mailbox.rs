@@ -1,6 +1,6 @@
 //! How a link reaches the data thread of a queue.
 //!
-//! A queue handle owns one end of a ring, and its rings change under it: each link brings fresh ones. The control plane
+//! A queue handle owns one end of a ring, and each link brings a new ring. The control plane
 //! puts the end of a new link into the queue's [`Mailbox`] and advances its epoch; the handle compares one number a burst
 //! and opens the mailbox only when it differs. No lock is taken in the steady state, and nothing is unmapped under a
 //! reader: the handle keeps its link's memory mapped.
@@ -162,7 +162,7 @@ impl<L> Mailbox<L> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As `install`, but the epoch moves first: a defect that the models must detect.
+    /// Installs a link like `install`, but moves the epoch first: a defect that the models must detect.
     #[cfg(all(test, loom))]
     pub(super) fn install_epoch_first(&self, link: impl FnOnce() -> L) {
         self.changes.epoch.fetch_add(1, Ordering::Release);
@@ -188,7 +188,7 @@ pub(super) struct Handle<L> {
     pub(super) link: Option<L>,
     pub(super) epoch: u64,
     pub(super) tally: Tally,
-    /// What of the mailbox's changes bursts need not look at again: [`NEVER`] while there is a mirror.
+    /// The number of changes up to which a burst need not open the mailbox: [`NEVER`] while there is a mirror.
     noticed: u64,
     mirror: Mirroring,
 }
@@ -245,7 +245,7 @@ impl<L> Handle<L> {
         self.link.as_mut()
     }
 
-    /// As [`Handle::link`], with what a burst counts in.
+    /// The link, like [`Handle::link`], together with the counters of a burst.
     #[inline(always)]
     pub(super) fn parts(&mut self) -> Option<Parts<'_, L>> {
         if self.mailbox.changed(self.epoch) {

@@ -22,8 +22,8 @@ pub(super) struct Reserved {
     next: bool,
 }
 
-/// Finds up to `max` free buffers of at least `len` bytes. An unusable one in front is sent as an empty descriptor, which gives it back; one behind
-/// others waits for the next reservation, as slots are used in order.
+/// Finds up to `max` free buffers of at least `len` bytes. Slots are used in order: an unusable buffer in the first slot is
+/// sent as an empty descriptor, which gives it back; behind usable ones, it ends the search until the next reservation.
 fn find(
     end: &mut impl Sender,
     regions: &RegionMap,
@@ -53,8 +53,8 @@ fn find(
     Ok(())
 }
 
-/// Publishes filled buffers, all of them. It counts in registers: stores to shared lines wait for the other core, and private
-/// stores between them would wait as well.
+/// Publishes all `filled` buffers. It counts in registers, because stores become visible in order: a counter stored in memory
+/// would wait behind stores to lines that the other core holds.
 fn publish(end: &mut impl Sender, filled: &[Reserved], tally: &mut Tally) {
     let (mut packets, mut bytes) = (0, 0);
     for (ahead, buffer) in (0..).zip(filled) {
@@ -116,7 +116,7 @@ impl Reservation<'_> {
         self.buffers.is_empty()
     }
 
-    /// The buffer at `index`, as long as it is.
+    /// The whole buffer at `index`. `None` if there is no such buffer.
     #[must_use]
     pub fn span(&mut self, index: usize) -> Option<SpanMut<'_>> {
         let buffer = self.buffers.get(index)?.buffer;
@@ -128,9 +128,9 @@ impl Reservation<'_> {
         self.set_range(index, 0, len);
     }
 
-    /// Sets the packet bytes in the buffer at `index` to the `len` bytes from `start`, at most up to its end. False, and
-    /// nothing is done, without such a buffer, and for a `start` other than 0 on a master: there packets begin where their
-    /// buffers do.
+    /// Sets the packet bytes in the buffer at `index` to the `len` bytes from `start`, at most up to its end. Returns false
+    /// and changes nothing if there is no such buffer, or if `start` is not 0 on a master: the packets of a master begin at
+    /// the start of their buffers.
     pub fn set_range(&mut self, index: usize, start: usize, len: usize) -> bool {
         let slave = matches!(&self.handle.link, Some(link) if matches!(link.end, End::Slave(_)));
         let Some(reserved) = self.buffers.get_mut(index).filter(|_| slave || start == 0) else {
@@ -160,7 +160,7 @@ impl Reservation<'_> {
     /// packet, which receivers drop.
     pub fn commit(self, count: usize) {
         let filled = self.buffers.get(..count).unwrap_or(self.buffers);
-        // the link that they were reserved on, whatever has become of it
+        // the link that they were reserved on, even if it has ended meanwhile
         let Handle { link: Some(link), tally, mailbox, epoch, .. } = self.handle else { return };
         if filled.is_empty() {
             return;

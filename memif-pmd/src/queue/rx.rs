@@ -22,12 +22,12 @@ use crate::transfer::Receive;
 
 /// A receive queue of an interface: [`Interface::rx`](crate::Interface::rx) gives it.
 ///
-/// [`RxQueue::receive`] copies packets into private memory, where no peer can change them: the way for most programs.
-/// [`RxQueue::peek`] shows packets in place, [`RxQueue::forward_to`] moves them to another queue without copying, and
-/// [`RxQueue::raw`] is for programs that keep the buffers.
+/// Most programs use [`RxQueue::receive`], which copies packets into private memory, where no peer can change them.
+/// [`RxQueue::peek`] shows packets in place, [`RxQueue::forward_to`] moves them to another queue without a copy, and
+/// [`RxQueue::raw`] is for programs that keep received buffers from call to call.
 ///
-/// A queue works across links: without one it receives nothing, and it goes on with the next one. It belongs to one thread
-/// at a time: it is [`Send`], but not [`Sync`].
+/// A queue stays valid when its link ends. While there is no link it receives nothing; with the next link it receives
+/// again. It belongs to one thread at a time: it is [`Send`], but not [`Sync`].
 ///
 /// ```no_run
 /// # let memif = memif_pmd::Memif::start()?;
@@ -83,8 +83,9 @@ impl RxQueue {
         Self { handle: Handle::new(mailbox), found: Found::default(), kept: Kept::default(), doorbell: None }
     }
 
-    /// Appends packets to `burst`, as many as are there and fit; returns how many. 0 also while there is no link. What the
-    /// last send of the burst had no room for is set aside, whether packets came or not: see [`Burst`].
+    /// Appends the packets that are in the ring to `burst`, as many as fit, and returns their number. It is 0 while there is
+    /// no link. Packets that the last send of this burst had no room for are set aside first, even if no packet comes: see
+    /// [`Burst`].
     ///
     /// A packet that came in several descriptors is one slice of the burst. Invalid packets are dropped and counted
     /// ([`QueueStats::drops`]).
@@ -97,11 +98,11 @@ impl RxQueue {
         self.receive_plain(burst)
     }
 
-    /// As [`RxQueue::receive`], on the link that there is, without a mirror.
+    /// Receives like [`RxQueue::receive`], on the link that the handle has now. The queue must have no mirror.
     #[inline(always)]
     pub(super) fn receive_plain(&mut self, burst: &mut Burst) -> usize {
         let Some(link) = &mut self.handle.link else { return 0 };
-        // most polls find nothing: that costs a look, and no more
+        // most polls find nothing, so they must cost no more than a look at the index
         let ready = by_role!(&mut link.end, |end| {
             let ready = end.ready(burst.room());
             if let Ok(0) = ready {
@@ -119,7 +120,8 @@ impl RxQueue {
         }
     }
 
-    /// Receives what the look has found: another look would take the index from the sender once more.
+    /// Receives the packets that the look has found. It does not load the index again, which would take its cache line from
+    /// the sender once more.
     #[inline(never)]
     fn receive_known(&mut self, burst: &mut Burst) -> usize {
         let Handle { link: Some(link), tally, mailbox, .. } = &mut self.handle else { return 0 };
@@ -131,8 +133,9 @@ impl RxQueue {
         received
     }
 
-    /// Shows up to `max` packets in place, without copying them. They stay in the ring until [`Peeked::release`]; what was
-    /// not released is shown by the next peek again, read anew. Invalid packets are dropped and counted.
+    /// Shows up to `max` packets in place, without copying them. They stay in the ring until [`Peeked::release`]. The next
+    /// call shows packets that were not released again, and reads their descriptors anew. Invalid packets are dropped and
+    /// counted.
     pub fn peek(&mut self, max: usize) -> Peeked<'_> {
         Peeked::find(&mut self.handle, &mut self.found, &mut self.kept, max)
     }
@@ -181,8 +184,8 @@ impl RxQueue {
         self.handle.link().map(|link| link.event.as_fd())
     }
 
-    /// Makes the eventfd unreadable until the peer signals it again. Call it before receiving: packets that come after the
-    /// last look are announced then.
+    /// Makes the eventfd unreadable until the peer signals it again. Call it before [`RxQueue::receive`], not after: the peer
+    /// then signals packets that arrive after the last look.
     pub fn clear_event(&mut self) {
         if let Some(link) = self.handle.link() {
             let _ = link.event.drain(); // nothing to drain is fine
@@ -226,7 +229,7 @@ impl RxQueue {
         }
     }
 
-    /// What is readable when the peer has notified us, without looking for another link.
+    /// The eventfd that is readable when the peer has notified us. It does not look for a new link.
     pub(super) fn waiting_fd(&self) -> Option<BorrowedFd<'_>> {
         self.handle.link.as_ref().map(|link| link.event.as_fd())
     }

@@ -20,11 +20,11 @@ use crate::transfer::Transmit;
 
 /// A transmit queue of an interface: [`Interface::tx`](crate::Interface::tx) gives it.
 ///
-/// [`TxQueue::send`] copies packets from private memory: the way for most programs. [`TxQueue::reserve`] gives free buffers
-/// to be filled in place, and [`TxQueue::raw`] is for programs that keep the buffers.
+/// Most programs use [`TxQueue::send`], which copies packets from private memory. [`TxQueue::reserve`] gives free buffers
+/// to be filled in place. [`TxQueue::raw`] is for programs that keep free buffers from call to call.
 ///
-/// A queue works across links: without one it drops what it is given, as a network card without a cable does, and it goes
-/// on with the next one. It belongs to one thread at a time: it is [`Send`], but not [`Sync`].
+/// A queue stays valid when its link ends. While there is no link it drops the packets that it is given; with the next
+/// link it sends again. It belongs to one thread at a time: it is [`Send`], but not [`Sync`].
 ///
 /// ```
 /// fn sent_to_a_thread<T: Send>() {}
@@ -69,12 +69,12 @@ impl TxQueue {
         }
     }
 
-    /// Sends packets from the front of `burst`, those first that were set aside, as many as fit; returns how many. They leave
-    /// the burst. What does not fit stays, in order: send it again, or clear it. A packet larger than one buffer takes
-    /// several.
+    /// Sends packets from the front of `burst`, as many as fit into the ring, and removes them from the burst. Returns the
+    /// number of packets sent. Packets that were set aside go first. Packets that do not fit stay in the burst, in order:
+    /// send them again, or clear the burst. A packet larger than one buffer takes several.
     ///
-    /// Packets that can never be sent leave the burst too and are counted as dropped: those that are larger than the whole
-    /// ring, and all while there is no link.
+    /// Packets that can never be sent are removed too, and counted as dropped: packets larger than all buffers of the ring
+    /// together, and every packet while there is no link.
     #[inline]
     pub fn send(&mut self, burst: &mut Burst) -> usize {
         if burst.count() == 0 {
@@ -86,7 +86,7 @@ impl TxQueue {
         self.send_plain(burst)
     }
 
-    /// As [`TxQueue::send`], on the link that there is, without a mirror.
+    /// Sends like [`TxQueue::send`], on the link that the handle has now. The queue must have no mirror.
     #[inline(always)]
     pub(super) fn send_plain(&mut self, burst: &mut Burst) -> usize {
         let Handle { link: Some(link), tally, mailbox, epoch, .. } = &mut self.handle else { return 0 };
@@ -119,11 +119,12 @@ impl TxQueue {
         0
     }
 
-    /// Gives up to `max` free buffers of at least `len` bytes each, to be filled in place; where `len` is more than a buffer
-    /// holds, whole buffers, which [`Reservation::chain`] joins. Nothing is sent before [`Reservation::commit`]. None while
-    /// there is no link.
+    /// Reserves up to `max` free buffers of at least `len` bytes each, to be filled in place. If `len` is larger than a
+    /// buffer, it reserves whole buffers; [`Reservation::chain`] joins them to one packet. Nothing is sent before
+    /// [`Reservation::commit`]. While there is no link, the reservation is empty.
     ///
-    /// A slave's packets lie closer together the smaller `len` is, and are faster then: say what the packets need.
+    /// A slave that packs its packets puts them closer together the smaller `len` is, which is faster: pass the length of the
+    /// longest packet, not the size of a buffer.
     pub fn reserve(&mut self, max: usize, len: usize) -> Reservation<'_> {
         Reservation::of(&mut self.handle, &mut self.buffers, &mut self.notifier, (max, len))
     }

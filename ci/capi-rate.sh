@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the C interface costs: packets of 64 bytes in bursts of 64, through C and through Rust in turn, on cores 0 and 1.
+# Measures the cost of the C interface: packets of 64 bytes in bursts of 64, through C and through Rust in turn, on cores 0 and 1.
 #     ci/capi-rate.sh [ROUNDS [SECONDS]]        5 rounds of 3 seconds unless told otherwise
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The recipes of docs/cookbook.md that are marked "run by CI", as they are written there. Needs root.
+# Runs the recipes of docs/cookbook.md that are marked "run by CI", as they are written there. Needs root.
 #     ci/cookbook.sh [FOLDER]        FOLDER has the tool; by default that of the tests in release
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is depended on: licences, sources and unwanted crates, as deny.toml says, and known vulnerabilities where the database of
-# RustSec can be had.
+# Checks the dependencies: licences, sources and unwanted crates, as deny.toml says, and known vulnerabilities if the database
+# of RustSec can be downloaded.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fetch --locked --quiet

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the fuzz targets reach, from libFuzzer's own counters: edges and features of each target, and edges of each file of the
+# Prints what the fuzz targets reach, from libFuzzer's own counters: edges and features of each target, and edges of each file of the
 # library's crates over the functions that the target contains. From the committed seeds, or from the inputs of a longer run:
 #     ci/fuzz-coverage.sh [TARGET [DIRECTORY]]
 # An edge counts once for each copy of a generic function that the target has, and for the file of the function that it was

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Peers that take huge pages away, with huge pages to take. Needs root, as the kernel's pool is empty on most machines;
-# leaves it as large as it was.
+# Tests peers that take huge pages away. Reserves huge pages for that, as the kernel's pool is empty on most machines, and
+# restores the size of the pool afterwards. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 pool=/sys/kernel/mm/hugepages/hugepages-2048kB

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is published compiles with the oldest Rust that it claims to need: `rust-version` of Cargo.toml.
+# Compiles the published crates with the oldest Rust that they claim to support: `rust-version` of Cargo.toml.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sockets and interfaces in other network namespaces. Needs root, to make and enter them; fails without.
+# Tests sockets and interfaces in other network namespaces. Needs root, to make and enter the namespaces; fails without it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export MEMIF_NETNS=1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests need no rights: runs the built test programs again as `nobody`.
+# Runs the built test programs again as `nobody`, to show that the tests need no rights.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ((EUID != 0)); then

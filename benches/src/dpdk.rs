@@ -153,7 +153,7 @@ fn record(file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The number that the drivers' file names end with.
+/// The ABI version at the end of the drivers' file names, such as 23.
 fn abi(folder: &Path) -> Result<String, Error> {
     let folder = folder.join("lib");
     let entries = fs::read_dir(&folder).map_err(Error::io(format!("cannot read {}", folder.display())))?;
@@ -165,7 +165,7 @@ fn abi(folder: &Path) -> Result<String, Error> {
     numbers.max().ok_or_else(|| Error::Unfit(format!("no librte_net_null.so in {}", folder.display())))
 }
 
-/// What a testpmd says of its version.
+/// The version that a testpmd prints.
 fn version(program: &Path) -> Result<String, Error> {
     let ask = "-v --no-huge --no-pci --no-shconf --no-telemetry -m 16 --lcores 0 -- --help";
     let said = Command::new(program).args(ask.split(' ')).output();

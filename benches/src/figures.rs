@@ -40,7 +40,7 @@ const TABLES: [(&str, &[&str], &[&str]); 7] = [
     ("forward", &["forward", "size"], &["ns a packet"]),
     ("scale", &["figure", "interfaces", "queues", "dir"], &["median"]),
 ];
-/// Column with what may change from round to round.
+/// The column whose value may change from round to round.
 const KNOBS: &str = "knobs";
 /// Figures of the curves of latency, and their quantiles.
 const CURVE: [(&str, f64); 9] = [
@@ -57,7 +57,7 @@ const CURVE: [(&str, f64); 9] = [
 const OURS: &str = "ours";
 const BURST: &str = "64";
 
-/// Draws and writes.
+/// Draws the plots of a record and writes its tables.
 ///
 /// # Errors
 /// The record cannot be read, or a file cannot be written.

@@ -54,9 +54,9 @@ pub(crate) struct Knobs {
     pub(crate) stride: usize,
     /// Descriptor and payload of a packet in turn, or the payloads of a burst and then its descriptors.
     pub(crate) in_turn: bool,
-    /// The sender asks for the buffer so many packets ahead, to write it; 0: it does not.
+    /// How many packets ahead the sender prefetches the buffer, to write it; 0: it does not prefetch.
     pub(crate) ahead_tx: usize,
-    /// The receiver asks for the buffer so many packets ahead, within the burst; 0: it does not.
+    /// How many packets ahead the receiver prefetches the buffer, within the burst; 0: it does not prefetch.
     pub(crate) ahead_rx: usize,
 }
 

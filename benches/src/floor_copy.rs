@@ -129,7 +129,7 @@ fn keep_rolled() {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks for the lines of `len` bytes from `start`, to write them. Touches no memory: any address may be given.
+/// Prefetches the cache lines of `len` bytes from `start`, to write them. Touches no memory: any address may be given.
 #[inline(always)]
 pub(crate) fn ask_to_write(start: *const u8, len: usize) {
     for line in (0..len).step_by(LINE) {
@@ -142,7 +142,7 @@ pub(crate) fn ask_to_write(start: *const u8, len: usize) {
     }
 }
 
-/// As [`ask_to_write`], to read them.
+/// Prefetches the cache lines of `len` bytes from `start`, to read them. Touches no memory: any address may be given.
 #[inline(always)]
 pub(crate) fn ask_to_read(start: *const u8, len: usize) {
     for line in (0..len).step_by(LINE) {

@@ -1,4 +1,4 @@
-//! Finds the best setting of a floor on this machine: a bound that is beaten bounds nothing.
+//! Finds the best setting of a floor on this machine, so that the floor is a bound that no link exceeds.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub(crate) const SLOTS: usize = 1024;
 const POINT: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(25));
 /// Samples of each setting; the best one counts, as others have been disturbed.
 const SAMPLES: usize = 2;
-/// Most tries for them: those with the cores at another distance say nothing.
+/// Most attempts for one sample: a sample with the cores at another distance does not count.
 const ATTEMPTS: usize = 3;
-/// A setting must be so much better to replace another: less is noise.
+/// Ratio by which the rate of a setting must exceed that of another to replace it: smaller differences are noise.
 const BETTER: f64 = 1.02;
 
 /// Where buffers may lie.

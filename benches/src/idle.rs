@@ -15,7 +15,7 @@ pub(crate) const NAP: Duration = Duration::from_millis(100);
 /// Counts consecutive turns without a packet.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
-    /// So far.
+    /// Number of consecutive turns without a packet so far.
     pub(crate) turns: u32,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::packet::{Fill, Framing, Head, Stream, TestPacket, head, is_sound_ip, resize};
 
-/// Streams followed at a time on one queue; another one replaces the oldest.
+/// Number of streams followed at a time on one queue; a further stream replaces the oldest.
 const MAX_STREAMS: usize = 16;
 
 /// What a checker has found so far. Each packet is counted in one of the first five.

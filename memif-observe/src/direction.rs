@@ -1,15 +1,16 @@
 //! Which rings of a link carry packets to the master (S2M), and which from it (M2S).
 //!
-//! Nothing in shared memory says so. All known slaves place S2M rings first. An M2S ring whose slave is alive is full of
-//! posted buffers, all of one size; an S2M ring with a receiver is mostly empty. What that tells is [`Certainty::Seen`]; otherwise
-//! an even number of rings is taken for as many in each direction, [`Certainty::Assumed`], and an odd number stays unknown.
+//! Shared memory does not record the direction, so it is derived. All known slaves place S2M rings first. An M2S ring whose
+//! slave is alive is full of posted buffers, all of one size; an S2M ring with a receiver is mostly empty. A direction found in
+//! this way is [`Certainty::Seen`]. Otherwise, an even number of rings is assumed to have equally many in each direction
+//! ([`Certainty::Assumed`]), and the directions of an odd number of rings remain unknown.
 
 use memif_os::region_file::ObservedRegion;
 use memif_ring::cursor::distance;
 
 use crate::geometry::{Shape, descriptor};
 
-/// Descriptors of a ring that are looked at.
+/// Number of descriptors of a ring that are examined.
 const SAMPLE: u16 = 64;
 
 /// The way that packets take through a ring.
@@ -32,12 +33,12 @@ impl Direction {
     }
 }
 
-/// How it is known.
+/// How the direction of a ring is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certainty {
-    /// What the rings hold tells.
+    /// The content of the rings shows it.
     Seen,
-    /// As many rings in each direction, as most slaves have, unless something tells otherwise.
+    /// Assumed: most slaves have equally many rings in each direction, and the content of the rings does not contradict.
     Assumed,
 }
 

@@ -1,6 +1,6 @@
 //! Why nothing can be observed.
 
-/// An error of this crate. What is wrong with one link or one process is not an error, but part of what is seen.
+/// Why nothing can be observed. A defect of one link or process is not an error: it is part of what is reported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObserveError {
@@ -10,13 +10,13 @@ pub enum ObserveError {
         /// The kernel's answer.
         reason: String,
     },
-    /// There is no process of the id in the [`Scope`](crate::Scope).
+    /// No process has the id in the [`Scope`](crate::Scope).
     #[error("no process {pid}")]
     NoProcess {
         /// The id.
         pid: u32,
     },
-    /// The process of the [`Scope`](crate::Scope) cannot be looked at.
+    /// This process may not inspect the process of the [`Scope`](crate::Scope).
     #[error("process {pid} cannot be looked at: that takes root, or the right to trace it")]
     NotAllowed {
         /// The id.

@@ -12,7 +12,7 @@
 //!           | "proto" NUMBER                              of IP
 //! ```
 //!
-//! Without `src` or `dst` either will do. Addresses are those of the outermost IP header. Ports are those of a first or only
+//! Without `src` or `dst`, a packet passes if either end matches. Addresses are those of the outermost IP header. Ports are those of a first or only
 //! fragment.
 
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ enum Test {
     Protocol(u8),
 }
 
-/// A filter. The empty text is one that takes every packet.
+/// A filter. The empty text is a filter that every packet passes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(Option<Test>);
 

@@ -2,7 +2,7 @@
 
 use etherparse::LaxSlicedPacket;
 
-/// The mode of an interface, as its packets show it: nothing in shared memory says so.
+/// The mode of an interface, derived from its packets: shared memory does not record it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {
     /// With an Ethernet header.
@@ -12,7 +12,7 @@ pub enum LinkType {
 }
 
 impl LinkType {
-    /// That of a packet of `length` bytes, of which `bytes` are the first: IP if they are an IP header that agrees with the
+    /// The mode of a packet of `length` bytes that begins with `bytes`: IP if these are an IP header that agrees with the
     /// length, otherwise Ethernet.
     #[must_use]
     pub fn of(bytes: &[u8], length: u32) -> Self {

@@ -1,8 +1,8 @@
 //! Where the rings of a region lie, and how large they are.
 //!
-//! Both are said on the control socket, which nobody hears afterwards. But all known slaves place their rings one behind the
-//! other from the start of their first region, all of one size, and each begins with the cookie. So the distance from one
-//! cookie to the next tells the layout and the size (docs/protocol.md, section 4.1).
+//! The ends exchange both on the control socket during the handshake, where an observer cannot read them. All known slaves
+//! place their rings one behind the other from the start of their first region, all of one size, and each ring begins with
+//! the cookie. The distance from one cookie to the next therefore gives the layout and the size (docs/protocol.md, section 4.1).
 
 use std::mem::offset_of;
 
@@ -80,7 +80,7 @@ impl Geometry {
     }
 }
 
-/// The shape of a ring that is alone in its region: told if it fills it.
+/// The shape of a ring that is alone in its region: known only if the ring fills the region.
 fn alone(region: &ObservedRegion) -> Option<Shape> {
     let mut shapes =
         Shape::all().filter(|shape| shape.bytes().next_multiple_of(region.page_size()) == region.len());

@@ -1,14 +1,14 @@
-//! Looks at the memif links of a host from outside: whoever made them, and without the help of either end.
+//! Observes the memif links of a host from outside, whichever programs made them, without the help of either end.
 //!
-//! A slave's first region begins with a ring, and a ring with the protocol's cookie. So a link is found in what processes
-//! have mapped: [`Observer::scan`] goes through `/proc`, joins the processes that map the same file, and maps the file for
-//! reading. [`Link::poll`] then reads the indices of its rings and counts what passes; [`capture::Tap`] copies
+//! A slave's first region begins with a ring, and a ring begins with the protocol's cookie. Links are therefore found in the
+//! memory that processes have mapped: [`Observer::scan`] goes through `/proc`, joins the processes that map the same file, and maps the file for
+//! reading. [`Link::poll`] then reads the indices of its rings and counts the descriptors that pass; [`capture::Tap`] copies
 //! packets.
 //!
-//! Nothing is ever written to what is observed, and nobody is notified. The observed processes are not trusted: what they
-//! write, change or cut off costs a [`Link::broken`] and nothing else.
+//! The observer never writes to shared memory and never notifies a process. The observed processes are not trusted: if they
+//! write invalid values or truncate the memory, [`Link::broken`] reports it, and nothing else happens.
 //!
-//! Looking at a process takes the right to trace it: root, or the same user where the system allows that.
+//! Observing a process takes the right to trace it: root, or the same user where the system allows that.
 //!
 //! | module | contents |
 //! | --- | --- |

@@ -92,7 +92,7 @@ fn look_at(process: &Process) -> Result<Mapper, ProcError> {
     Ok(Mapper { pid, command: printable(&command), files })
 }
 
-/// Whether a path is that of shared memory: others may be on file systems that answer never.
+/// Whether a path is that of shared memory. Other files are not opened: their file system may never answer.
 fn is_memory(path: &Path) -> bool {
     let path = path.as_os_str().as_encoded_bytes();
     [&b"/memfd:"[..], b"/dev/shm/", b"/dev/hugepages"].iter().any(|start| path.starts_with(start))
@@ -148,7 +148,7 @@ fn open(path: &Path) -> Option<File> {
     File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path).ok()
 }
 
-/// Whether a file begins with a ring. Read and not mapped: most files that are looked at are none of memif.
+/// Whether a file begins with a ring. It reads the file and does not map it, because most files do not belong to memif.
 pub(crate) fn begins_with_ring(file: &File) -> bool {
     let mut cookie = [0; 4];
     file.read_exact_at(&mut cookie, 0).is_ok() && u32::from_ne_bytes(cookie) == COOKIE
@@ -165,7 +165,7 @@ pub(crate) fn by_file(mappers: &[Mapper]) -> HashMap<FileId, Vec<usize>> {
     by_file
 }
 
-/// The text without what a terminal would act on.
+/// The text without control characters, which a terminal would act on.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

@@ -10,16 +10,17 @@ use memif_ring::layout::{COOKIE, RingFlags};
 use crate::direction::{Direction, Queue};
 use crate::geometry::{Shape, header};
 
-/// Longest time between two looks after which the number of descriptors that passed is known: the indices have 16 bits, and
-/// no ring is faster than 64 million descriptors a second.
+/// Longest time between two reads of the indices for which the number of descriptors that passed is exact: the indices have
+/// 16 bits, so they must not advance by 65536 between two reads. At 1 ms this holds up to 65 million descriptors a second.
 pub const MAX_GAP: Duration = Duration::from_millis(1);
-/// Nanoseconds that the fastest ring takes for a descriptor, at least: an index that seems to be faster moved back.
+/// Shortest time for one descriptor, in nanoseconds. An index that seems to move faster has moved back.
 const FASTEST_NS: u128 = 10;
 /// Descriptors of a burst, which pass at once.
 const BURST: u128 = 4096;
-/// How long a ring must stand still before that is a problem.
+/// How long the indices of a ring must stand still before a [`Problem`] is reported.
 const STILL: Duration = Duration::from_millis(500);
-/// Looks in a row that must find an index out of range: single ones come from reading two indices one after the other.
+/// Number of successive reads that must find an index out of range. A single one can be due to the time between the reads of
+/// the two indices.
 const LOOKS: u8 = 3;
 
 /// The header of a ring, as read once.

@@ -21,14 +21,14 @@ use crate::args::{DumpArgs, Words};
 use crate::error::ToolError;
 use crate::status::note;
 
-/// Between two looks at rings on which nothing passes.
+/// Time between two reads of the rings while no packet passes.
 const STEP: Duration = Duration::from_micros(50);
-/// Between two looks at which links there are.
+/// Time between two searches for links.
 const SCAN: Duration = Duration::from_millis(500);
-/// Bytes that filters and lines need.
+/// Number of bytes of a packet that filters and lines need.
 const HEADERS: usize = 256;
 
-/// A ring that is listened to.
+/// A ring whose packets are copied.
 pub(crate) struct Port {
     /// Such as `s2m/0`; with the link's number in front where there are several.
     pub(crate) name: String,
@@ -61,7 +61,8 @@ enum Output {
 /// Copies packets of rings until Ctrl-C, until there were enough, or until all links are over.
 ///
 /// # Errors
-/// A filter or a ring that there is not, no links, no rights; the output cannot be written.
+/// The filter is invalid, the ring does not exist, there are no links or no rights to see them, or the output cannot be
+/// written.
 pub(crate) fn dump(args: &DumpArgs) -> Result<(), ToolError> {
     let Words { socket, filter } = args.words();
     let filter: Filter = filter.parse().map_err(|error| ToolError::Usage(format!("{error}")))?;

@@ -22,7 +22,7 @@ impl<W: Write> Lines<W> {
         Self { out, types: HashMap::new() }
     }
 
-    /// What packets of a ring begin with: told by its first one.
+    /// The header that packets of a ring begin with, derived from its first packet.
     pub(crate) fn link_type(&mut self, number: usize, packet: &Packet<'_>) -> LinkType {
         *self.types.entry(number).or_insert_with(|| LinkType::of(packet.bytes, packet.length))
     }

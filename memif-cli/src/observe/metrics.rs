@@ -1,4 +1,4 @@
-//! Links as OpenMetrics text. The names are a promise: see docs/observing.md.
+//! Links as OpenMetrics text. docs/observing.md documents the names of the metrics, which stay the same.
 
 use std::fmt;
 use std::io;

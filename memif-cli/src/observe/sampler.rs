@@ -11,7 +11,7 @@ use memif_observe::{Observer, Scope};
 use super::rows::Rows;
 use crate::error::ToolError;
 
-/// Between two looks: half of [`MAX_GAP`](memif_observe::ring::MAX_GAP), as sleeping takes longer than one asks for.
+/// Time between two reads: half of [`MAX_GAP`](memif_observe::ring::MAX_GAP), because a sleep lasts longer than requested.
 const STEP: Duration = Duration::from_micros(400);
 
 /// All links, and what passed since the last report.

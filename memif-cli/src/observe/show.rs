@@ -13,7 +13,7 @@ use super::watch::watch;
 use crate::args::ShowArgs;
 use crate::error::ToolError;
 
-/// Between two reports.
+/// Time between two reports.
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Shows links once, or each second.

@@ -13,10 +13,10 @@ use super::sampler::Sampler;
 use super::screen::Screen;
 use crate::error::ToolError;
 
-/// How long a report can wait.
+/// Longest time for which a new report waits before it is drawn.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Gives the terminal back: also after an error, a signal or a panic.
+/// Restores the terminal on drop, also after an error, a signal or a panic.
 struct Restored;
 
 impl Drop for Restored {
@@ -70,7 +70,7 @@ fn events() -> Receiver<io::Result<Event>> {
     events
 }
 
-/// Measures on a thread of its own: drawing would keep it from looking often enough.
+/// Measures on a thread of its own, because drawing would delay the reads of the indices.
 fn measure(mut sampler: Sampler, stop: &Stop) -> Receiver<Result<Rows, ToolError>> {
     let (sender, reports) = mpsc::channel();
     let stop = stop.clone();

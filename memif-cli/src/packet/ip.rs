@@ -42,7 +42,7 @@ pub(super) fn ones_sum(bytes: &[u8]) -> u16 {
     )
 }
 
-/// Adds up the halves of a sum until one is left.
+/// Folds a sum to 16 bits: adds its upper half to its lower half until the upper half is 0.
 pub(super) fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

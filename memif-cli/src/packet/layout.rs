@@ -85,10 +85,10 @@ impl Framing {
 /// The part of a test packet that is neither Ethernet header nor body.
 pub(crate) type Head = [u8; HEAD];
 
-/// Whether bodies are different for each packet.
+/// How the bodies of a stream's packets are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
-    /// All packets of a stream have one body: fast, and says nothing about content.
+    /// All packets of a stream have the same body. This is fast, but a sink cannot check the content.
     Plain,
     /// The body depends on stream and sequence, for a sink that verifies.
     BySequence,
@@ -125,7 +125,7 @@ impl Stream {
     }
 }
 
-/// Guards the numbers of the head, which no other checksum covers; `key` is that of its stream and route.
+/// A checksum over the numbers of the head, which no other checksum covers. `key` is the key of the stream and route.
 #[inline(always)]
 pub(super) fn check(key: u64, sequence: u64, stamp: u64) -> u16 {
     let mixed = (sequence ^ stamp.rotate_left(32) ^ key).wrapping_mul(0xd6e8_feb8_6659_fd93);

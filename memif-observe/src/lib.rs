@@ -18,7 +18,7 @@
 //! | [`geometry`] | where rings lie in a region, and how large they are |
 //! | [`direction`] | which of them carry packets to the master |
 //! | [`filter`], [`frame`] | which packets are wanted; what they begin with |
-//! | [`capture`] | copies of packets, and which of them can be vouched for |
+//! | [`capture`] | copies of packets, and which of them are certainly intact |
 //!
 //! ```no_run
 //! use memif_observe::{Observer, Scope};

@@ -131,13 +131,13 @@ impl Link {
         self.shape
     }
 
-    /// Why nothing more can be said of it: memory that was cut off or overwritten.
+    /// Why the link cannot be observed any more: its memory was cut off or overwritten. `None` while it can.
     #[must_use]
     pub fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
     }
 
-    /// Whether no process has it any more.
+    /// Whether no process maps the link's memory any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.ends.is_empty()

@@ -40,7 +40,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Nothing is looked at before [`scan`](Self::scan).
+    /// An observer without links: [`scan`](Self::scan) finds them.
     #[must_use]
     pub const fn new(scope: Scope) -> Self {
         Self { scope, links: Vec::new(), hidden: 0 }

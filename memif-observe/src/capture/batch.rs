@@ -1,4 +1,4 @@
-//! Packets that were copied, and whether they can be vouched for.
+//! Packets that were copied, and the decision whether each copy is certainly intact.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 struct Written {
     ranges: Vec<Range<usize>>,
-    /// They are all over it.
+    /// The bytes are spread over the whole region.
     everywhere: bool,
 }
 
@@ -141,7 +141,7 @@ impl Batch {
         self.time = time;
     }
 
-    /// The packet that was read is no packet.
+    /// Discards the packet that was read: its descriptors are not those of a packet.
     pub(super) fn forget_pieces(&mut self) {
         self.pieces.truncate(self.known_pieces);
     }

@@ -1,7 +1,7 @@
 //! Copies of packets, taken from a ring as they pass.
 //!
-//! Nobody waits for the one who looks, so a packet may be overwritten while it is copied. [`Tap`] hands out only those of which
-//! that can be ruled out, and counts the others as missed:
+//! The ends of a link do not wait for an observer, so a packet may be overwritten while it is copied. [`Tap`] returns only
+//! packets that were certainly not overwritten, and counts the others as missed. The rules:
 //!
 //! 1. **S2M, still in the ring.** `tail`, read again behind the copy, had not passed the packet: its slots and bytes were not
 //!    the slave's to write.

@@ -88,10 +88,13 @@ impl Screen {
 
     /// Does what a key stands for. True if it ends the program.
     pub(crate) fn key(&mut self, key: KeyEvent) -> bool {
+        // a terminal whose input ends may send Ctrl-D
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return key.code == KeyCode::Char('c');
+        }
         let last = self.rings().len().saturating_sub(1);
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc => return true,
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
             KeyCode::Down | KeyCode::Char('j') => self.selected = self.selected.saturating_add(1),
             KeyCode::Up | KeyCode::Char('k') => self.selected = self.selected.saturating_sub(1),
             KeyCode::Home => self.selected = 0,
@@ -340,6 +343,9 @@ mod tests {
         press(&mut screen, KeyCode::Char('d'));
         assert!(!drawn(&screen, 80, 24).0.contains("seals"));
         assert!(press(&mut screen, KeyCode::Char('q')) && press(&mut screen, KeyCode::Esc));
+        let details = screen.details;
+        assert!(!screen.key(KeyEvent::new(KeyCode::Char('d'), KeyModifiers::CONTROL)));
+        assert_eq!(screen.details, details, "Ctrl-D is another key");
         assert!(screen.key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
     }
 }

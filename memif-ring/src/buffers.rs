@@ -13,8 +13,8 @@ use crate::tuning::PACKET_ALIGN;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferAddr {
     region: u16,
-    /// Of a posted buffer, bytes at its start that the master did not get; of one that a packed sender has reserved, all its
-    /// bytes.
+    /// If the buffer was posted: the number of bytes at its start that the master does not get. If a packed sender has reserved
+    /// it: its length in bytes.
     bytes: u16,
     offset: u32,
 }
@@ -47,22 +47,22 @@ impl BufferAddr {
         self.offset
     }
 
-    /// `bytes` bytes from there on, which a packed sender has reserved.
+    /// A buffer of `bytes` bytes that a packed sender has reserved, `offset` bytes from the start of the region.
     pub(crate) const fn reserved(region: u16, offset: u32, bytes: u16) -> Self {
         Self { region, bytes, offset }
+    }
+
+    /// The first `length` bytes of the buffer.
+    #[inline(always)]
+    pub(crate) const fn first(&self, length: u32) -> Desc {
+        Desc { flags: DescFlags::empty(), region: self.region, length, offset: self.offset, metadata: 0 }
     }
 
     /// The empty buffer of `capacity` bytes as it is posted: behind its headroom.
     #[inline(always)]
     fn posted(&self, capacity: u32) -> Desc {
         let headroom = u32::from(self.bytes).min(capacity);
-        Desc {
-            flags: DescFlags::empty(),
-            region: self.region,
-            length: capacity - headroom,
-            offset: self.offset.wrapping_add(headroom),
-            metadata: 0,
-        }
+        Desc { offset: self.offset.wrapping_add(headroom), ..self.first(capacity - headroom) }
     }
 }
 
@@ -228,27 +228,14 @@ impl View<'_> {
     /// The whole buffer of a slot.
     #[inline(always)]
     pub(crate) fn whole(&self, index: u16) -> Desc {
-        let addr = self.addr(index);
-        Desc {
-            flags: DescFlags::empty(),
-            region: addr.region,
-            length: self.capacity,
-            offset: addr.offset,
-            metadata: 0,
-        }
+        self.addr(index).first(self.capacity)
     }
 
     /// The bytes that a packed sender has reserved for a slot.
     #[inline(always)]
     pub(crate) fn reserved(&self, index: u16) -> Desc {
         let addr = self.addr(index);
-        Desc {
-            flags: DescFlags::empty(),
-            region: addr.region,
-            length: addr.bytes.into(),
-            offset: addr.offset,
-            metadata: 0,
-        }
+        addr.first(addr.bytes.into())
     }
 
     /// The empty buffer of a slot as it is posted: behind its headroom.

@@ -215,8 +215,8 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
         #[expect(clippy::cast_possible_truncation, reason = "at most u16::MAX")]
         let bytes = len as u16;
         *place = BufferAddr::reserved(region, offset, bytes);
+        let desc = place.first(len);
         reserved.slots += 1;
-        let desc = Desc { flags: DescFlags::empty(), region, length: len, offset, metadata: 0 };
         Some(regions.lookup(region, offset, len).map(|span| Buffer { desc, span }))
     }
 

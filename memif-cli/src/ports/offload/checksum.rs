@@ -27,19 +27,17 @@ pub(in crate::ports) fn complete_checksum(packet: &mut [u8]) {
 fn complete(packet: &mut [u8]) -> Option<()> {
     let ip = ip_header(packet)?;
     let is_v4 = packet.get(ip)? >> 4 == 4;
-    let (protocol, transport) = match packet[ip] >> 4 {
+    let word = |at: usize| Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]));
+    let (protocol, transport, length) = match packet[ip] >> 4 {
         4 => {
-            let is_fragment = u16::from_be_bytes([*packet.get(ip + 6)?, *packet.get(ip + 7)?]) & 0x3fff != 0;
-            let transport = ip + usize::from(packet[ip] & 0x0f) * 4;
-            (!is_fragment && transport >= ip + 20).then_some((*packet.get(ip + 9)?, transport))?
+            let is_fragment = word(ip + 6)? & 0x3fff != 0;
+            let header = u16::from(packet[ip] & 0x0f) * 4;
+            let length = word(ip + 2)?.checked_sub(header)?;
+            let found = (*packet.get(ip + 9)?, ip + usize::from(header), length);
+            (!is_fragment && header >= 20).then_some(found)?
         }
-        6 => (*packet.get(ip + 6)?, ip + 40),
+        6 => (*packet.get(ip + 6)?, ip + 40, word(ip + 4)?),
         _ => return None,
-    };
-    let length = match packet[ip] >> 4 {
-        4 => u16::from_be_bytes([packet[ip + 2], packet[ip + 3]])
-            .checked_sub(u16::try_from(transport - ip).ok()?)?,
-        _ => u16::from_be_bytes([*packet.get(ip + 4)?, *packet.get(ip + 5)?]),
     };
     let offset = match protocol {
         TCP => 16,
@@ -74,6 +72,19 @@ pub(super) fn addresses(ip: usize, is_v4: bool) -> Range<usize> {
 pub(super) fn pseudo_header(addresses: &[u8], protocol: u8, length: u16) -> u64 {
     let [high, low] = length.to_be_bytes();
     sum(addresses) + sum(&[0, protocol, high, low])
+}
+
+/// Writes the length field of the IP header at `ip` for a packet of this length, and the checksum of an IPv4 header.
+pub(super) fn write_ip_length(packet: &mut [u8], ip: usize, is_v4: bool) {
+    let behind = if is_v4 { ip } else { ip + 40 };
+    #[expect(clippy::cast_possible_truncation, reason = "a packet of IP is below 64 KiB")]
+    let length = (packet.len() - behind) as u16;
+    let field = if is_v4 { ip + 2 } else { ip + 4 };
+    packet[field..field + 2].copy_from_slice(&length.to_be_bytes());
+    if is_v4 {
+        let header = usize::from(packet[ip] & 0x0f) * 4;
+        write_ip_checksum(&mut packet[ip..ip + header]);
+    }
 }
 
 /// Computes the checksum of an IPv4 header and writes it there.

@@ -4,7 +4,7 @@
 //! The kernel does not verify the TCP checksum of such a packet, and computes new ones when it forwards the segments. Segments are
 //! therefore joined only if their checksums are right, and only if splitting the packet gives the same segments.
 
-use super::checksum::{TCP, addresses, fold, ip_header, pseudo_header, sum, write_ip_checksum};
+use super::checksum::{TCP, addresses, fold, ip_header, pseudo_header, sum, write_ip_length};
 use super::vnet::{GSO_TCP4, GSO_TCP6, LARGEST, VNET_HEADER, VnetHeader};
 
 const ACK: u8 = 0x10;
@@ -66,16 +66,7 @@ impl Segment {
     /// Writes the length and the checksum of the IP header, and the sum of the pseudo header, from which the kernel computes
     /// the TCP checksum of each segment.
     fn write_headers(&self, packet: &mut [u8]) {
-        let ip = self.ip;
-        #[expect(clippy::cast_possible_truncation, reason = "a packet of IP is below 64 KiB")]
-        let [length, behind] =
-            [packet.len() - ip, packet.len().saturating_sub(ip + 40)].map(|len| len as u16);
-        if self.is_v4 {
-            packet[ip + 2..ip + 4].copy_from_slice(&length.to_be_bytes());
-            write_ip_checksum(&mut packet[ip..self.transport]);
-        } else {
-            packet[ip + 4..ip + 6].copy_from_slice(&behind.to_be_bytes());
-        }
+        write_ip_length(packet, self.ip, self.is_v4);
         let pseudo = fold(self.pseudo_header(packet)).to_ne_bytes();
         let field = self.transport + CHECKSUM;
         packet[field..field + 2].copy_from_slice(&pseudo);

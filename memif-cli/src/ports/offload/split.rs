@@ -3,7 +3,7 @@
 use memif_pmd::{Burst, PushError};
 
 use super::checksum::{
-    TCP, UDP, addresses, fill_in, fold, ip_header, not_zero, pseudo_header, sum, write_ip_checksum,
+    TCP, UDP, addresses, fill_in, fold, ip_header, not_zero, pseudo_header, sum, write_ip_length,
 };
 use super::vnet::{GSO_TCP4, GSO_TCP6, GSO_UDP, LARGEST, NEEDS_CHECKSUM, VNET_HEADER, VnetHeader};
 
@@ -173,18 +173,12 @@ impl Split {
         self.index = index.wrapping_add(1);
         let is_last = payload + self.done >= packet.len();
         #[expect(clippy::cast_possible_truncation, reason = "a packet of IP is below 64 KiB")]
-        let [ip_len, payload_len, transport_len] =
-            [out.len() - ip, (out.len() - ip).saturating_sub(40), out.len() - transport]
-                .map(|len| len as u16);
+        let transport_len = (out.len() - transport) as u16;
         if self.is_v4 {
-            out[ip + 2..ip + 4].copy_from_slice(&ip_len.to_be_bytes());
             let id = u16::from_be_bytes([out[ip + 4], out[ip + 5]]).wrapping_add(index);
             out[ip + 4..ip + 6].copy_from_slice(&id.to_be_bytes());
-            let length = usize::from(out[ip] & 0x0f) * 4;
-            write_ip_checksum(&mut out[ip..ip + length]);
-        } else {
-            out[ip + 4..ip + 6].copy_from_slice(&payload_len.to_be_bytes());
         }
+        write_ip_length(out, ip, self.is_v4);
         let field = if self.protocol == TCP {
             let sequence = out[transport + 4..transport + 8].try_into().unwrap_or_default();
             #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap around")]

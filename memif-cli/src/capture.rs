@@ -111,7 +111,7 @@ impl Capture {
 }
 
 impl Drop for Capture {
-    /// Ends the capture after an error of the command, which is reported instead of one of the capture.
+    /// Ends the capture of a command that has failed. The command reports its own error; an error of the capture is not reported.
     fn drop(&mut self) {
         let _ = self.end();
     }

@@ -38,7 +38,8 @@ impl Direction {
 pub enum Certainty {
     /// The content of the rings shows it.
     Seen,
-    /// Assumed: most slaves have equally many rings in each direction, and the content of the rings does not contradict.
+    /// The content of the rings does not show it. It is assumed that the slave has as many rings in one direction as in the other,
+    /// as most slaves do.
     Assumed,
 }
 

@@ -116,14 +116,14 @@ impl Cursor {
         Some(at)
     }
 
-    /// The packet that begins at `start` was the last to be given bytes, and takes `len` of them: the others are free again.
+    /// Shortens the last packet, which begins at `start`, to `len` bytes. The bytes behind it are free again.
     pub(crate) fn cut(&mut self, start: u32, len: usize) {
         if let Some(bytes) = self.bytes(len) {
             self.at = self.at.min(start.saturating_add(bytes));
         }
     }
 
-    /// The packets of `slots` slots that were given bytes since the cursor was `before` were a burst.
+    /// Leaves bytes unused behind a burst. `before` is the cursor at its beginning, `slots` the number of its slots.
     #[inline(always)]
     pub(crate) fn end_burst(&mut self, before: Self, slots: u16) {
         // not where it has started at the front again

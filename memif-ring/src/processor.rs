@@ -10,7 +10,7 @@ const ZEN4: u8 = 2;
 
 /// Whether this is an AMD Zen 4.
 pub(crate) fn is_zen4() -> bool {
-    // Relaxed: whoever asks at the same time finds the same
+    // Relaxed: the value orders nothing, and two threads that ask at once store the same
     let mut found = FOUND.load(Ordering::Relaxed);
     if found == UNKNOWN {
         found = if ask() { ZEN4 } else { OTHER };

@@ -65,10 +65,11 @@ pub const FETCH_BURSTS: usize = 2;
 /// | 128 | 70 | 51 | 10.8 |
 pub(crate) const PACKET_ALIGN: u32 = 64;
 
-/// Behind packets of at most so many bytes a line is left out: a receiver's processor fetches the line behind the one that
-/// it reads, which the sender is about to write. Zen 4, bursts of 64, medians of 3:
+/// Longest packet, in bytes, behind which a sender leaves one cache line unused. The processor of the receiver prefetches the
+/// line behind the one that it reads; if the sender is about to write that line, it has to fetch it back. Mpps on Zen 4 in bursts
+/// of 64, medians of 3:
 ///
-/// | left out | 64 B | 128 B | 192 B | 256 B | 512 B | 1514 B |
+/// | unused | 64 B | 128 B | 192 B | 256 B | 512 B | 1514 B |
 /// | --- | --- | --- | --- | --- | --- | --- |
 /// | nothing | 66 | 55 | 65 | 62 | 46 | 21 |
 /// | **one line** | 85 | 70 | 68 | 60 | 45 | 20 |
@@ -80,8 +81,8 @@ pub fn spread_up_to() -> usize {
     if is_zen4() { 192 } else { 0 }
 }
 
-/// Bytes that are left out behind each burst, where there are so many: a receiver's processor fetches lines behind those that it
-/// reads, which the sender is about to write. Zen 4, packets copied at both ends, medians of 3:
+/// Number of bytes that a sender leaves unused behind each burst, for the same reason as in [`spread_up_to`]; fewer if the ring
+/// has not so many. Mpps on Zen 4, medians of 3:
 ///
 /// | bytes | 64 B, bursts of 8 / 16 | 256 B, 8 / 16 | 1514 B, 8 / 16 |
 /// | --- | --- | --- | --- |
@@ -90,13 +91,13 @@ pub fn spread_up_to() -> usize {
 /// | **512** | 66 / 75 | 45 / 58 | 22 / 20 |
 /// | 1024 | 65 / 76 | 42 / 56 | 18 / 20 |
 ///
-/// Not measured on others, which leave nothing out.
+/// Other processors were not measured. On them nothing is left unused.
 #[must_use]
 pub fn burst_gap() -> u32 {
     if is_zen4() { 512 } else { 0 }
 }
 
-/// Bytes that there must be for each slot of a ring for a line to be left out: those of the longest packet that has one
+/// Smallest buffer size, in bytes, at which a sender does as [`spread_up_to`] says: that of its longest packet and the line
 /// behind it.
 pub const SPREAD_ROOM: u32 = 256;
 

@@ -179,7 +179,7 @@ fn sequence_of(packet: &[u8], from: IpAddress, ident: u16) -> Option<u64> {
     ours.then_some(sequence)
 }
 
-/// The low 16 bits of a request's number, which is what ICMP has room for.
+/// The ICMP sequence number of a request: the low 16 bits of its number.
 fn low(sequence: u64) -> u16 {
     let [.., a, b] = sequence.to_be_bytes();
     u16::from_be_bytes([a, b])

@@ -10,7 +10,7 @@
 //! | `null:` | `null` | packets that are sent to it are discarded |
 //!
 //! A port gives each worker its own queues: an [`Inlet`] to receive from, an [`Outlet`] to send on. Both move bursts of
-//! memif-pmd and count packets. Several kinds share these files:
+//! memif-pmd and count packets. These files are shared by several kinds of ports:
 //!
 //! | file | what |
 //! | --- | --- |

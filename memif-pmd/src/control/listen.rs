@@ -21,9 +21,9 @@ use crate::reaper::{self, Reaped};
 const ACCEPT_BATCH: usize = 32;
 /// Connections the kernel keeps for us.
 const BACKLOG: u16 = 128;
-/// How long is waited for a thread that holds a listener: `accept` does not wait, but the thread may not be running.
+/// Longest wait for another thread to release a listener. `accept` does not block, but the scheduler may have stopped the thread.
 const LET_GO: Duration = Duration::from_secs(1);
-/// How long a thread sleeps until it looks again.
+/// Time between two checks whether the thread has released it.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// How long is waited at a time for another thread that binds the same socket.
 const BINDING: Duration = Duration::from_millis(100);
@@ -267,8 +267,8 @@ impl Plane {
     }
 }
 
-/// Waits until no other thread accepts from the listener, so that its address is free when this one has closed it. A thread
-/// that watches or unwatches it may be in user code for longer than [`LET_GO`]: then the reaper closes the listener.
+/// Waits until no other thread uses the listener, so that its address is free when the caller has closed it. A thread that
+/// watches or unwatches it runs code of the user. If that takes longer than [`LET_GO`], the reaper closes the listener.
 fn sole_owner(mut listener: Arc<Listener>, strangers: Owner) -> Option<Listener> {
     let end = Instant::now() + LET_GO;
     loop {

@@ -101,8 +101,8 @@ impl Draft {
         self.copies.push(Extent { copied: bytes.len(), length: packet.len() });
     }
 
-    /// Keeps the `sent` packets of the first `left` ones that were sent, and discards all others. The queue drops packets that are
-    /// too long for the ring, so the shortest `sent` packets are the ones that were sent.
+    /// Keeps the `sent` packets of the first `left` ones that were sent, and discards all others. The queue sends all
+    /// packets but those that are too long for the ring. So the `sent` shortest packets are those that were sent.
     pub(crate) fn keep(&mut self, left: usize, sent: usize) {
         let mut lengths: Vec<usize> = self.copies.iter().take(left).map(|copy| copy.length).collect();
         lengths.sort_unstable();

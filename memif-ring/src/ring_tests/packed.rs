@@ -67,7 +67,7 @@ fn reserve(
 #[derive(Clone, Debug)]
 enum Step {
     Send(Vec<usize>),
-    /// Reserves buffers of so many bytes, of which this is the number, and commits some of them, filled to these lengths.
+    /// Reserves buffers: the bytes of each, their number, and the lengths to which those that are committed are filled.
     Reserve(u32, u16, Vec<u32>),
     /// The master gives back so many slots of those in flight, or of as many as there are.
     Take(u16),

@@ -28,7 +28,7 @@ pub struct Packing {
 impl Packing {
     /// Nothing is in flight. There are `share` bytes for each slot.
     pub fn new(area: Range<u32>, share: u32) -> Self {
-        let spread = if share < SPREAD_ROOM { 0 } else { spread_up_to() as u32 };
+        let spread = if share < SPREAD_ROOM { 0 } else { spread_up_to().into() };
         Self::over(area, spread, share)
     }
 
@@ -37,16 +37,12 @@ impl Packing {
         Self { in_flight: VecDeque::new(), at, limit, front, area, spread, share }
     }
 
-    /// Where the next packet goes.
-    pub fn at(&self) -> u32 {
-        self.at
-    }
-
-    /// A burst of `slots` slots has begun at `begin`: bytes that its packets leave of their shares are left out behind it.
-    pub fn end_burst(&mut self, begin: u32, slots: u16) {
-        if self.at >= begin {
+    /// The last `slots` slots were a burst: bytes that its packets leave of their shares are left out behind it.
+    pub fn end_burst(&mut self, slots: u16) {
+        let first = self.in_flight.len() - usize::from(slots);
+        if let Some(begin) = self.in_flight.get(first).copied().filter(|begin| self.at >= *begin) {
             let left = (u32::from(slots) * self.share).saturating_sub(self.at - begin);
-            self.at = (self.at + burst_gap().min(left)).min(self.limit);
+            self.at = (self.at + left.min(burst_gap().into())).min(self.limit);
         }
     }
 

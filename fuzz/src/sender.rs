@@ -199,7 +199,6 @@ impl Sender {
         }
         let until = self.own.wrapping_add(self.unused(image));
         let (start, mut done) = (self.own, 0);
-        let begin = if let Layout::Packed(packing) = &self.layout { packing.at() } else { 0 };
         loop {
             let step = self.looks_at(packets.get(done));
             // places of the packets whose bytes are in place, and whose descriptors follow
@@ -229,7 +228,7 @@ impl Sender {
             done += 1;
         }
         if let Layout::Packed(packing) = &mut self.layout {
-            packing.end_burst(begin, self.own.wrapping_sub(start));
+            packing.end_burst(self.own.wrapping_sub(start));
         }
         if self.own != start {
             self.publish(image);

@@ -239,7 +239,6 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
         };
         let slots = slots.min(reserved.slots);
         let until = self.head.wrapping_add(slots);
-        let before = *cursor;
         if slots == reserved.slots {
             *cursor = reserved.next;
         } else {
@@ -251,8 +250,11 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
                 index = index.wrapping_add(1);
             }
         }
-        cursor.end_burst(before, slots);
+        let leaves_gaps = cursor.leaves_gaps();
         self.publish(until);
+        if leaves_gaps {
+            self.leave_gap(slots);
+        }
     }
 
     /// Sends packets of `packets` to free slots up to `until`. Returns how many were sent or dropped.
@@ -276,9 +278,12 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
                 let ahead = if count < FEW { PREFETCH_BYTES_FEW } else { PREFETCH_BYTES };
                 let mut slots = PackedSlots { ring, starts, area, span, capacity, ahead, regions };
                 let done = send_burst(&mut slots, &mut at, room, packets, tally);
-                at.place.end_burst(*cursor, distance(at.index, self.head));
                 *cursor = at.place;
+                let (leaves_gaps, head) = (cursor.leaves_gaps(), self.head);
                 self.publish(at.index);
+                if leaves_gaps {
+                    self.leave_gap(distance(at.index, head));
+                }
                 done
             }
             Layout::Fixed => {
@@ -300,6 +305,14 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
                 self.head.wrapping_add(other),
                 self.ring.mask(),
             )
+    }
+
+    /// Leaves bytes unused behind the last `slots` slots, which were a burst. A function of its own, which costs processors without gaps nothing.
+    #[inline(never)]
+    fn leave_gap(&mut self, slots: u16) {
+        if let Layout::Packed(cursor) = &mut self.layout {
+            cursor.end_burst(self.buffers.start(self.head.wrapping_sub(slots), self.ring.mask()), slots);
+        }
     }
 
     #[inline(always)]

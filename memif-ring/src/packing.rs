@@ -76,9 +76,9 @@ pub(crate) struct Cursor {
 #[derive(Clone, Copy, Debug)]
 struct Gaps {
     /// Length in bytes up to which packets have one cache line left out behind them.
-    spread: usize,
+    spread: u16,
     /// Number of bytes left out behind a burst, at most as many as its packets leave unused of their shares.
-    burst: u32,
+    burst: u16,
     /// Bytes of the area for each slot, in other words the buffer size: the area has a whole buffer for each slot.
     share: u32,
 }
@@ -123,19 +123,24 @@ impl Cursor {
         }
     }
 
-    /// Leaves bytes unused behind a burst. `before` is the cursor at its beginning, `slots` the number of its slots.
+    /// Whether [`Cursor::end_burst`] does anything.
     #[inline(always)]
-    pub(crate) fn end_burst(&mut self, before: Self, slots: u16) {
+    pub(crate) const fn leaves_gaps(&self) -> bool {
+        self.gaps.burst > 0
+    }
+
+    /// Leaves bytes unused behind a burst of `slots` slots, whose first packet begins at `begin`.
+    pub(crate) fn end_burst(&mut self, begin: u32, slots: u16) {
         // not where it has started at the front again
-        let Some(used) = self.at.checked_sub(before.at) else { return };
+        let Some(used) = self.at.checked_sub(begin) else { return };
         let left = u32::from(slots).saturating_mul(self.gaps.share).saturating_sub(used);
-        self.at = self.at.saturating_add(self.gaps.burst.min(left)).min(self.end);
+        self.at = self.at.saturating_add(left.min(self.gaps.burst.into())).min(self.end);
     }
 
     /// The bytes that a packet takes, with those that are left out behind it.
     #[inline(always)]
     fn bytes(&self, len: usize) -> Option<u32> {
-        let gap = if len <= self.gaps.spread { ALIGN } else { 0 };
+        let gap = if len <= usize::from(self.gaps.spread) { ALIGN } else { 0 };
         Some(padded(len)? + gap)
     }
 
@@ -187,15 +192,14 @@ mod tests {
         with_gaps(len, 0, 0)
     }
 
-    fn with_gaps(len: u32, spread: usize, burst: u32) -> Cursor {
+    fn with_gaps(len: u32, spread: u16, burst: u16) -> Cursor {
         Cursor::with_gaps(Area::new(3, START, len).unwrap(), Gaps { spread, burst, share: 1024 })
     }
 
     /// Where the packets of a burst begin.
     fn burst<const N: usize>(cursor: &mut Cursor, lengths: [usize; N]) -> [u32; N] {
-        let before = *cursor;
         let starts = lengths.map(|len| cursor.take(len).unwrap() - START);
-        cursor.end_burst(before, N.try_into().unwrap());
+        cursor.end_burst(starts[0] + START, N.try_into().unwrap());
         starts
     }
 

@@ -77,7 +77,7 @@ pub(crate) const PACKET_ALIGN: u32 = 64;
 ///
 /// On the Xeon it was slower: see the table of `PACKET_ALIGN`.
 #[must_use]
-pub fn spread_up_to() -> usize {
+pub fn spread_up_to() -> u16 {
     if is_zen4() { 192 } else { 0 }
 }
 
@@ -93,7 +93,7 @@ pub fn spread_up_to() -> usize {
 ///
 /// Other processors were not measured. On them nothing is left unused.
 #[must_use]
-pub fn burst_gap() -> u32 {
+pub fn burst_gap() -> u16 {
     if is_zen4() { 512 } else { 0 }
 }
 

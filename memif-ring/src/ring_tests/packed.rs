@@ -153,7 +153,7 @@ fn reserved_buffers_lie_as_close_as_they_are_long() {
     let bytes: Vec<_> = (0..5).map(|index| shared.desc(index)).collect();
     let offsets: Vec<_> = bytes.iter().map(|desc| desc.offset - shared.geometry().0).collect();
     // behind the last of a reservation there is no more than it has used
-    let gap = burst_gap();
+    let gap = u32::from(burst_gap());
     assert_eq!(offsets, [0, 1024, 2048, 2752 + gap, 4800 + gap]);
     assert_eq!(bytes.iter().map(|desc| desc.length).collect::<Vec<_>>(), [10, 1000, 700, 2048, 64]);
 }
@@ -166,7 +166,7 @@ fn of_a_reservation_that_is_sent_in_part_the_rest_is_free_again() {
     assert_eq!(reserve(&mut link.0.slave, &shared, (640, 4), &[]), Ok(0), "given up");
     assert_eq!(link.send(&shared, &[&packet(0, 500)]), Ok(1));
     let offsets: Vec<_> = (0..3).map(|index| shared.desc(index).offset - shared.geometry().0).collect();
-    assert_eq!(offsets, [0, 640, 1280 + burst_gap()]);
+    assert_eq!(offsets, [0, 640, 1280 + u32::from(burst_gap())]);
     link.0.slave.complete(0, LAST, 0, 5);
     link.0.slave.commit(1);
     assert_eq!(shared.ring().head(), 3, "nothing is reserved");

@@ -108,20 +108,63 @@ fn add_digit(sum: u128, digit: u8) -> u128 {
     (sum.saturating_mul(10)).saturating_add(u128::from(digit - b'0'))
 }
 
-/// Whether a text is a port, and its role.
-fn expected(text: &str) -> Option<Role> {
+/// A character of a port's text: itself, or escaped by a backslash.
+#[derive(Clone, Copy, PartialEq)]
+enum Char {
+    Plain(char),
+    Escaped(char),
+}
+
+/// The fields of a port's text, which commas that are not escaped separate.
+fn fields(text: &str) -> Vec<Vec<Char>> {
+    let mut fields = vec![Vec::new()];
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let escaped = rest.strip_prefix('\\').and_then(|behind| behind.chars().next());
+        let char = match escaped {
+            Some(second @ (',' | '=' | '\\')) => {
+                rest = &rest[2..];
+                Char::Escaped(second)
+            }
+            _ => {
+                rest = &rest[first.len_utf8()..];
+                Char::Plain(first)
+            }
+        };
+        if char == Char::Plain(',') {
+            fields.push(Vec::new());
+        } else {
+            fields.last_mut().unwrap().push(char);
+        }
+    }
+    fields
+}
+
+fn meaning(chars: &[Char]) -> String {
+    chars.iter().map(|&(Char::Plain(char) | Char::Escaped(char))| char).collect()
+}
+
+/// The path and the role of a text that is a port.
+fn expected(text: &str) -> Option<(String, Role)> {
     let mut role = Role::Slave;
-    let mut seen: Vec<&str> = Vec::new();
-    if text.split(',').next()?.contains('=') {
+    let mut seen: Vec<String> = Vec::new();
+    let fields = fields(text);
+    let (path, parts) = fields.split_first()?;
+    if path.contains(&Char::Plain('=')) {
         return None;
     }
-    for part in text.split(',').skip(1) {
-        let equals = part.find('=')?;
-        let (key, value) = (&part[..equals], &part[equals + 1..]);
-        if seen.contains(&key) {
+    for part in parts {
+        let equals = part.iter().position(|&char| char == Char::Plain('='))?;
+        // no key has a character that can be escaped
+        if part[..equals].iter().any(|char| matches!(char, Char::Escaped(_))) {
             return None;
         }
-        seen.push(key);
+        let (key, value) = (meaning(&part[..equals]), meaning(&part[equals + 1..]));
+        let (key, value) = (key.as_str(), value.as_str());
+        let seen_key = |key: &str| seen.iter().any(|seen| seen == key);
+        if seen_key(key) {
+            return None;
+        }
         let fits = match key {
             "role" => {
                 role = if value == "master" { Role::Master } else { Role::Slave };
@@ -133,29 +176,27 @@ fn expected(text: &str) -> Option<Role> {
             "line" => ["64", "128"].contains(&value),
             "layout" => ["packed", "fixed"].contains(&value),
             "netns" => !value.is_empty(),
-            "secret" => !value.is_empty() && !seen.contains(&"secret-file"),
-            "secret-file" => !value.is_empty() && !seen.contains(&"secret"),
-            "queues" => {
-                !seen.contains(&"rx-queues")
-                    && !seen.contains(&"tx-queues")
-                    && is_number(value, u16::MAX.into())
-            }
-            "rx-queues" | "tx-queues" => !seen.contains(&"queues") && is_number(value, u16::MAX.into()),
+            "secret" => !value.is_empty() && !seen_key("secret-file"),
+            "secret-file" => !value.is_empty() && !seen_key("secret"),
+            "queues" => !seen_key("rx-queues") && !seen_key("tx-queues") && is_number(value, u16::MAX.into()),
+            "rx-queues" | "tx-queues" => !seen_key("queues") && is_number(value, u16::MAX.into()),
             "id" | "ring" | "buffer" | "silence" | "handshake" => is_number(value, u32::MAX.into()),
             _ => false,
         };
         if !fits {
             return None;
         }
+        seen.push(key.to_owned());
     }
-    Some(role)
+    Some((meaning(path), role))
 }
 
 /// Neither a port nor an error shows a secret that stands behind the path.
 fn assert_shows_no_secret(input: &Input<'_>, shown: &str) {
     if let Input::Secret { path, rest, .. } = input {
-        // what the fuzzer makes up elsewhere, such as the name of a file, is no secret
-        let made_up = path.contains(SECRET) || rest.contains(SECRET);
+        // what the fuzzer makes up elsewhere, such as the name of a file, is no secret; nor is what a path escapes
+        let made_up =
+            path.contains(SECRET) || rest.contains(SECRET) || fields(&format!("{path},")).len() == 1;
         assert!(made_up || !shown.contains(SECRET), "{shown}");
     }
 }
@@ -163,9 +204,9 @@ fn assert_shows_no_secret(input: &Input<'_>, shown: &str) {
 fuzz_target!(|input: Input<'_>| {
     let text = input.text();
     match (text.parse::<Port>(), expected(&text)) {
-        (Ok(port), Some(role)) => {
-            let path = text.split(',').next().filter(|path| !path.is_empty());
-            assert_eq!(port.socket(), path.unwrap_or(memif_pmd::DEFAULT_SOCKET));
+        (Ok(port), Some((path, role))) => {
+            let path = if path.is_empty() { memif_pmd::DEFAULT_SOCKET } else { &path };
+            assert_eq!(port.socket(), path);
             assert_eq!(port.role(), role);
             assert_shows_no_secret(&input, &format!("{port} {port:?}"));
             let again: Port = port.to_string().parse().unwrap();

@@ -18,9 +18,18 @@ pub(crate) fn text(rows: &Rows) -> String {
     text
 }
 
-/// What is said of processes that cannot be looked at.
+/// What is said of processes that could not be observed.
 pub(crate) fn hidden(processes: usize) -> String {
-    format!("not looked at, for lack of rights: {processes} processes; root can see their links")
+    hidden_from(processes, rustix::process::geteuid().is_root())
+}
+
+fn hidden_from(processes: usize, root: bool) -> String {
+    let count = if processes == 1 { "1 process".to_owned() } else { format!("{processes} processes") };
+    if root {
+        format!("not observed: {count}, which the system does not let root trace")
+    } else {
+        format!("not observed, for lack of rights: {count}; root can see their links")
+    }
 }
 
 fn link(row: &LinkRow) -> String {
@@ -129,6 +138,13 @@ mod tests {
             rate: Some(35_999_999.4),
             late_looks: 1,
         }
+    }
+
+    #[test]
+    fn root_is_not_told_that_root_could_see_more() {
+        let text = hidden_from(1, true);
+        assert!(text.contains("1 process,") && !text.contains("root can"), "{text}");
+        assert!(hidden_from(2, false).contains("2 processes; root can"));
     }
 
     #[test]

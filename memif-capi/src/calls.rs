@@ -69,7 +69,7 @@ pub(crate) fn get_queue_efd<F: Face>(conn: Handle, qid: u16, fd: Option<&Cell<c_
 /// `memif_get_details`
 ///
 /// # Safety
-/// As [`array()`] for the `len` bytes at `buf`.
+/// The conditions of [`array()`] for the `len` bytes at `buf`.
 pub(crate) unsafe fn get_details<F: Face>(
     conn: Handle,
     md: Option<&mut MaybeUninit<F::Details>>,
@@ -91,7 +91,7 @@ pub(crate) unsafe fn get_details<F: Face>(
 /// Runs a data call on an array of C: sets `out` to what was moved, also when that is nothing.
 ///
 /// # Safety
-/// As [`array()`] for as many elements at `bufs` as `len` returns.
+/// The conditions of [`array()`] for as many elements at `bufs` as `len` returns.
 #[inline(always)]
 pub(crate) unsafe fn burst<F: Face, Q: 'static, T>(
     out: Option<&Cell<u16>>,
@@ -116,7 +116,7 @@ pub(crate) unsafe fn burst<F: Face, Q: 'static, T>(
 /// `memif_buffer_alloc`
 ///
 /// # Safety
-/// As [`array()`] for the elements at `bufs`, of which the header says how many there are.
+/// The conditions of [`array()`] for the elements at `bufs`, of which the header says how many there are.
 #[inline(always)]
 pub(crate) unsafe fn buffer_alloc<F: Face>(
     (conn, qid): (Handle, u16),
@@ -132,7 +132,7 @@ pub(crate) unsafe fn buffer_alloc<F: Face>(
 /// `memif_tx_burst`
 ///
 /// # Safety
-/// As [`array()`] for the `count` elements at `bufs`.
+/// The conditions of [`array()`] for the `count` elements at `bufs`.
 #[inline(always)]
 pub(crate) unsafe fn tx_burst<F: Face>(
     (conn, qid): (Handle, u16),
@@ -147,7 +147,7 @@ pub(crate) unsafe fn tx_burst<F: Face>(
 /// `memif_rx_burst`
 ///
 /// # Safety
-/// As [`array()`] for the `count` elements at `bufs`, which need not hold values.
+/// The conditions of [`array()`] for the `count` elements at `bufs`, which need not hold values.
 #[inline(always)]
 pub(crate) unsafe fn rx_burst<F: Face>(
     (conn, qid): (Handle, u16),

@@ -142,9 +142,9 @@ pub(crate) struct Linked<'c, Q> {
     pub(crate) queue: &'c mut Q,
     /// What buffers of the link carry as their `queue`.
     pub(crate) tag: Tag,
-    /// As in [`QueueCell`].
+    /// That of the [`QueueCell`].
     pub(crate) shift: isize,
-    /// As in [`QueueCell`].
+    /// Those of the [`QueueCell`].
     pub(crate) packets: &'c mut Packets,
 }
 

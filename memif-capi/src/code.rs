@@ -99,7 +99,7 @@ pub fn text_v4(code: c_int) -> &'static CStr {
     known.copied().unwrap_or(c"undefined error")
 }
 
-/// As [`text_v4`], for a code of 1.0.
+/// Like [`text_v4`], for a code of 1.0.
 #[must_use]
 pub fn text_v1(code: c_int) -> &'static CStr {
     let known =

@@ -71,13 +71,13 @@ pub(crate) fn call<F: Face>(body: impl FnOnce() -> Outcome) -> c_int {
     numbered::<F>(|| body().map(|()| F::number(Code::Success)))
 }
 
-/// As [`call`], for a call that returns a number of the program's own where it succeeds.
+/// Like [`call`], for a call that returns a number of the program's own where it succeeds.
 #[inline(always)]
 pub(crate) fn numbered<F: Face>(body: impl FnOnce() -> Result<c_int, Code>) -> c_int {
     value(F::number(Code::Syscall), || body().or_else(|code| Ok(F::number(code))))
 }
 
-/// As [`call`], for functions that return a value. A panic, of which there should be none, ends here.
+/// Like [`call`], for functions that return a value. A panic, of which there should be none, ends here.
 #[inline(always)]
 pub(crate) fn value<T>(otherwise: T, body: impl FnOnce() -> Result<T, Code>) -> T {
     match catch_unwind(AssertUnwindSafe(body)) {

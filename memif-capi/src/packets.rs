@@ -190,7 +190,7 @@ impl Packets {
         done + self.allocate_private(queue, rest, size, |packet| packet)
     }
 
-    /// As [`Packets::allocate`], in private memory. `make` turns the buffer of 1.0 into the program's.
+    /// Like [`Packets::allocate`], in private memory. `make` turns the buffer of 1.0 into the program's.
     pub(crate) fn allocate_private<B>(
         &mut self,
         queue: &mut TxQueue,
@@ -261,7 +261,7 @@ impl Packets {
         self.send_named(queue, bufs, |buf| Some(Named::by(buf)))
     }
 
-    /// As [`Packets::send`]: `name` says which packet a buffer of the program's is, if it is one of this queue's. Nothing may
+    /// Like [`Packets::send`]: `name` says which packet a buffer of the program's is, if it is one of this queue's. Nothing may
     /// be claimed in front of the first.
     #[inline(always)]
     pub(crate) fn send_named<B>(

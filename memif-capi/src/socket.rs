@@ -106,7 +106,7 @@ impl Socket {
     /// The path, in memory that stays until the socket is deleted.
     ///
     /// # Errors
-    /// As [`Socket::args`].
+    /// Those of [`Socket::args`].
     pub(crate) fn path(&self) -> Result<*const c_char, Code> {
         lock(&self.args).as_ref().map(|args| args.get().path.as_ptr()).ok_or(Code::InvalArg)
     }

@@ -44,10 +44,10 @@ pub fn spawn<T: Send + 'static>(
     builder.spawn(body)
 }
 
-/// As [`spawn`], for a thread that borrows from its scope; with the usual stack.
+/// Like [`spawn`], for a thread that borrows from its scope; with the usual stack.
 ///
 /// # Errors
-/// As [`spawn`].
+/// Those of [`spawn`].
 pub fn spawn_scoped<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
@@ -58,14 +58,14 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     Builder::new().name(name.to_owned()).spawn_scoped(scope, body)
 }
 
-/// As [`spawn`], for a thread that nobody joins, which may be started while memory runs out: the standard library ends the
+/// Like [`spawn`], for a thread that nobody joins, which may be started while memory runs out: the standard library ends the
 /// process when it finds no memory for the stack on which a new thread handles signals, and [`spawn`] cannot keep other threads
 /// from taking it. This thread has no such stack. A panic of `body` ends it and nothing else.
 ///
 /// `stack` is its size in bytes.
 ///
 /// # Errors
-/// As [`spawn`].
+/// Those of [`spawn`].
 pub fn spawn_detached(
     name: &'static str,
     stack: usize,

@@ -96,7 +96,7 @@ pub fn swap_buffers<R: RingMemory, T: BufferTable, S: RingMemory, U: BufferTable
     ours
 }
 
-/// As [`swap_buffers`], for held slots of two receivers.
+/// Like [`swap_buffers`], for held slots of two receivers.
 pub fn swap_held<R: RingMemory, T: BufferTable>(
     one: &mut HeadReceiver<R, T>,
     held: u16,
@@ -111,7 +111,7 @@ pub fn swap_held<R: RingMemory, T: BufferTable>(
         && swap_addresses(one.buffers.addr_mut(index, mask), other.buffers.addr_mut(other_index, other_mask))
 }
 
-/// As [`swap_buffers`], for free slots of two senders.
+/// Like [`swap_buffers`], for free slots of two senders.
 pub fn swap_free<R: RingMemory, T: BufferTable>(
     one: &mut HeadSender<R, T>,
     free: u16,

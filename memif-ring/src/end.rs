@@ -19,7 +19,7 @@ pub trait Receiver {
     /// Copies packets into `sink`, as many as it accepts. Returns the number of descriptors consumed.
     ///
     /// # Errors
-    /// As [`Receiver::ready`].
+    /// Those of [`Receiver::ready`].
     #[inline(always)]
     fn receive<S: PacketSink>(
         &mut self,
@@ -107,14 +107,14 @@ pub trait Sender {
     /// Number of free slots. Loads the peer's index only if fewer than `wanted` are known to be free.
     ///
     /// # Errors
-    /// As [`Sender::send`].
+    /// Those of [`Sender::send`].
     fn free(&mut self, wanted: usize) -> Result<u16, PeerFault>;
 
     /// [`Sender::free`], for slots that [`Sender::reserve`] shall give their buffers. What was reserved before and not
     /// published is given up.
     ///
     /// # Errors
-    /// As [`Sender::send`].
+    /// Those of [`Sender::send`].
     fn reservable(&mut self, wanted: usize) -> Result<u16, PeerFault>;
 
     /// A buffer of at least `len` bytes for the `ahead`-th free slot, to be filled in place; of as many as a buffer holds

@@ -77,7 +77,7 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
     /// any case: packets of several buffers need more slots than there are packets.
     ///
     /// # Errors
-    /// As [`Sender::send`].
+    /// Those of [`Sender::send`].
     #[inline(always)]
     pub fn room(&mut self, packets: usize) -> Result<u16, PeerFault> {
         self.free(if self.short { usize::MAX } else { packets })

@@ -59,25 +59,25 @@ pub struct MockPeer<'a> {
 unsafe impl Send for MockPeer<'_> {}
 
 impl MockPeer<'_> {
-    /// As [`MockRegion::set_head`].
+    /// Like [`MockRegion::set_head`].
     pub fn set_head(&self, index: u16) {
         self.ring.publish_head(index);
     }
 
-    /// As [`MockRegion::set_tail`].
+    /// Like [`MockRegion::set_tail`].
     pub fn set_tail(&self, index: u16) {
         self.ring.publish_tail(index);
     }
 
-    /// As [`MockRegion::set_desc`].
+    /// Like [`MockRegion::set_desc`].
     pub fn set_desc(&self, index: u16, desc: Desc) {
         self.ring.set_desc(index, desc);
     }
 
-    /// As [`MockRegion::poke`].
+    /// Like [`MockRegion::poke`].
     ///
     /// # Panics
-    /// As [`MockRegion::poke`].
+    /// Those of [`MockRegion::poke`].
     pub fn poke(&self, at: usize, byte: u8) {
         self.region.poke(at, byte);
     }
@@ -170,11 +170,11 @@ impl MockRegion {
         Self::laid_out(LineSize::NATIVE, 1, log2_size, stride, capacity)
     }
 
-    /// As [`MockRegion::new`], laid out for `line`, and with buffers for so many rings of this size: the others are in
+    /// Like [`MockRegion::new`], laid out for `line`, and with buffers for so many rings of this size: the others are in
     /// regions of their own.
     ///
     /// # Panics
-    /// As [`MockRegion::new`].
+    /// Those of [`MockRegion::new`].
     #[must_use]
     #[expect(clippy::expect_used, clippy::cast_possible_truncation, reason = "a helper of tests")]
     pub fn laid_out(line: LineSize, rings: usize, log2_size: u8, stride: u32, capacity: u32) -> Self {
@@ -238,7 +238,7 @@ impl MockRegion {
         self.packed_buffers_in(self.first)
     }
 
-    /// As [`MockRegion::packed_buffers`], from offset `start` on, also where that is wrong.
+    /// Like [`MockRegion::packed_buffers`], from offset `start` on, also where that is wrong.
     ///
     /// # Panics
     /// When the area ends behind 4 GiB.

@@ -11,7 +11,7 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
     /// unless there is such a slot.
     ///
     /// # Safety
-    /// As [`Buffers::new`](crate::buffers::Buffers::new) asks of each address: no other address in use names bytes of this
+    /// What [`Buffers::new`](crate::buffers::Buffers::new) asks of each address: no other address in use names bytes of this
     /// buffer. One that is not within its region does no harm.
     pub unsafe fn place(&mut self, free: u16, addr: BufferAddr) -> bool {
         let index = self.head.wrapping_add(free);
@@ -22,10 +22,10 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
 }
 
 impl<R: RingMemory, T: BufferTable> HeadReceiver<R, T> {
-    /// As [`HeadSender::place`], for the `held`-th held slot.
+    /// Like [`HeadSender::place`], for the `held`-th held slot.
     ///
     /// # Safety
-    /// As [`HeadSender::place`].
+    /// The conditions of [`HeadSender::place`].
     pub unsafe fn place(&mut self, held: u16, addr: BufferAddr) -> bool {
         let count = self.held();
         let index = self.head.wrapping_add(held);

@@ -84,7 +84,7 @@ impl RegionMap {
         self.lookup(region, offset, len)
     }
 
-    /// As [`RegionMap::span`], for the ring ends, which hold their slots.
+    /// Like [`RegionMap::span`], for the ring ends, which hold their slots.
     #[inline(always)]
     pub(crate) fn lookup(&self, region: u16, offset: u32, len: u32) -> Result<SpanMut<'_>, DropReason> {
         let Some(known) = self.regions.get(usize::from(region)) else {
@@ -98,7 +98,7 @@ impl RegionMap {
         Ok(unsafe { SpanMut::new(known.start.add(offset as usize), len as usize) })
     }
 
-    /// As [`RegionMap::lookup`]; no bytes where there are not all.
+    /// Like [`RegionMap::lookup`]; no bytes where there are not all.
     #[inline(always)]
     pub(crate) fn lookup_or_empty(&self, region: u16, offset: u32, len: u32) -> SpanMut<'_> {
         // SAFETY: no bytes.

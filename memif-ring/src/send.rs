@@ -157,7 +157,7 @@ pub(crate) fn fill_run<'m, 'p>(
     (index, None)
 }
 
-/// As [`fill_run`], a few packets at a time: their slots are looked at and the lines of their bytes asked for, then the bytes
+/// Like [`fill_run`], a few packets at a time: their slots are looked at and the lines of their bytes asked for, then the bytes
 /// are copied. For slots whose buffers are found in shared memory: [`fill_run`] would have to look at each twice.
 #[inline(always)]
 pub(crate) fn fill_steps<'m, 'p>(

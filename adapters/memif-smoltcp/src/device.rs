@@ -89,10 +89,10 @@ impl Device {
         self.sleep(delay, RxQueue::wait)
     }
 
-    /// As [`Device::wait`], and ends when `stop` is called, at once if it was called before.
+    /// Like [`Device::wait`], and ends when `stop` is called, at once if it was called before.
     ///
     /// # Errors
-    /// As [`Device::wait`].
+    /// Those of [`Device::wait`].
     pub fn wait_until(&mut self, stop: &Stop, delay: Option<time::Duration>) -> Result<(), Error> {
         self.sleep(delay, |rx, limit| rx.wait_until(stop, limit))
     }

@@ -28,7 +28,7 @@ impl BurstPool {
     /// An empty burst.
     ///
     /// # Errors
-    /// As [`Burst::new`].
+    /// Those of [`Burst::new`].
     pub fn take(&self) -> Result<Burst, Error> {
         let spare = self.lock_spare().pop();
         spare.map_or_else(|| Burst::new(self.capacity), Ok)

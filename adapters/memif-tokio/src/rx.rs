@@ -61,10 +61,10 @@ impl RxQueue {
         poll_fn(|context| self.poll_recv(context, burst)).await
     }
 
-    /// As [`RxQueue::recv`], for a [`Future`] or [`Stream`](futures_core::Stream) of your own.
+    /// Like [`RxQueue::recv`], for a [`Future`] or [`Stream`](futures_core::Stream) of your own.
     ///
     /// # Errors
-    /// As [`RxQueue::recv`].
+    /// Those of [`RxQueue::recv`].
     pub fn poll_recv(&mut self, context: &mut Context<'_>, burst: &mut Burst) -> Poll<Result<usize, Error>> {
         // a peer that never stops sending must not keep other tasks from running
         let budget = ready!(coop::poll_proceed(context));

@@ -72,10 +72,10 @@ impl TxQueue {
         poll_fn(|context| self.poll_send(context, burst)).await
     }
 
-    /// As [`TxQueue::send`], for a [`Future`] or [`Sink`](futures_sink::Sink) of your own.
+    /// Like [`TxQueue::send`], for a [`Future`] or [`Sink`](futures_sink::Sink) of your own.
     ///
     /// # Errors
-    /// As [`TxQueue::send`].
+    /// Those of [`TxQueue::send`].
     pub fn poll_send(&mut self, context: &mut Context<'_>, burst: &mut Burst) -> Poll<Result<(), Error>> {
         let budget = ready!(coop::poll_proceed(context));
         loop {

@@ -97,7 +97,7 @@ impl EventFd {
         }
     }
 
-    /// As [`EventFd::signal`], for an eventfd that a peer has too: does not wait whatever the peer does to it.
+    /// Like [`EventFd::signal`], for an eventfd that a peer has too: does not wait whatever the peer does to it.
     ///
     /// Where asynchronous I/O is not to be had (a sandbox may forbid it, and the machine's limit `fs.aio-max-nr` may be used
     /// up), the counter's room is looked at before it is written to: then a peer that fills it in between, having made the
@@ -113,7 +113,7 @@ impl EventFd {
         }
     }
 
-    /// As [`EventFd::notify`], for callers that may not wait at all: false, and nothing done, where asynchronous I/O is not
+    /// Like [`EventFd::notify`], for callers that may not wait at all: false, and nothing done, where asynchronous I/O is not
     /// to be had at the moment.
     ///
     /// # Errors

@@ -55,7 +55,7 @@ impl NotifyBudget {
     /// [`EventFd::notify`], unless this peer has made it slow.
     ///
     /// # Errors
-    /// As [`EventFd::notify`].
+    /// Those of [`EventFd::notify`].
     pub fn notify(&mut self, event: &EventFd) -> io::Result<Notified> {
         let start = monotonic_ns();
         if start < self.paused_until {

@@ -57,7 +57,7 @@ impl Guard {
         Ok(Self { entry, _alarm: Some(alarm) })
     }
 
-    /// As [`Guard::new`], for those who ask [`Guard::is_damaged`] and need no alarm.
+    /// Like [`Guard::new`], for those who ask [`Guard::is_damaged`] and need no alarm.
     pub(crate) fn without_alarm(start: NonNull<u8>, len: usize) -> Result<Self, GuardError> {
         Ok(Self { entry: enter(start, len, NO_ALARM)?, _alarm: None })
     }

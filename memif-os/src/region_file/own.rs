@@ -46,11 +46,11 @@ impl RegionFile {
         Self::create_with(name, len, huge, SIZE | SealFlags::SEAL)
     }
 
-    /// As [`RegionFile::create`], for memory that one peer alone is given: more seals can be added, by us
+    /// Like [`RegionFile::create`], for memory that one peer alone is given: more seals can be added, by us
     /// ([`RegionFile::seal_future_write`]) and by that peer, who could keep others from mapping it.
     ///
     /// # Errors
-    /// As [`RegionFile::create`].
+    /// Those of [`RegionFile::create`].
     pub fn create_sealable(name: &str, len: usize, huge: HugePages) -> Result<RegionFile, RegionError> {
         Self::create_with(name, len, huge, SIZE)
     }

@@ -135,7 +135,7 @@ impl PeerRegion {
         self.map.page_size()
     }
 
-    /// As [`RegionFile::guard`](super::RegionFile::guard); a file without the seal can be cut short as well.
+    /// Like [`RegionFile::guard`](super::RegionFile::guard); a file without the seal can be cut short as well.
     ///
     /// # Errors
     /// [`GuardError`]: no handler.
@@ -144,7 +144,7 @@ impl PeerRegion {
         Ok(())
     }
 
-    /// As [`RegionFile::is_damaged`](super::RegionFile::is_damaged).
+    /// Like [`RegionFile::is_damaged`](super::RegionFile::is_damaged).
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.guard.as_ref().is_some_and(Guard::is_damaged)

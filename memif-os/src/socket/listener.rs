@@ -45,14 +45,14 @@ impl Listener {
         Self::bind_for(address, backlog, SocketAccess::default())
     }
 
-    /// As [`Listener::bind`], with a say in who may connect. Whoever connects before the file has the owner and the mode
+    /// Like [`Listener::bind`], with a say in who may connect. Whoever connects before the file has the owner and the mode
     /// asked for, which only our own user can, is hung up on.
     ///
     /// An abstract address has no file, and so no access but that of its network namespace. In another one, the socket is
     /// made and bound by a thread that enters it and ends.
     ///
     /// # Errors
-    /// As [`Listener::bind`]; [`NoNamespace`](SocketError::NoNamespace) and
+    /// Those of [`Listener::bind`]; [`NoNamespace`](SocketError::NoNamespace) and
     /// [`NamespaceRight`](SocketError::NamespaceRight) for an address in another network namespace; [`Permission`](SocketError::Permission) when the owner may not be changed,
     /// [`Exchanged`](SocketError::Exchanged) when somebody puts another file in the place of ours.
     pub fn bind_for(

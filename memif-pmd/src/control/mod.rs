@@ -136,7 +136,7 @@ impl Memif {
         self.plane.poll(None, timeout)
     }
 
-    /// As [`Memif::poll`], and returns [`Polled::Cancelled`] when `stop` is called, at once if it was called before.
+    /// Like [`Memif::poll`], and returns [`Polled::Cancelled`] when `stop` is called, at once if it was called before.
     ///
     /// ```no_run
     /// use memif_pmd::{Memif, Polled, ctrl_c};
@@ -149,7 +149,7 @@ impl Memif {
     /// ```
     ///
     /// # Errors
-    /// As [`Memif::poll`].
+    /// Those of [`Memif::poll`].
     pub fn poll_until(&self, stop: &Stop, timeout: Option<Duration>) -> Result<Polled, Error> {
         self.plane.poll(Some(stop), timeout)
     }

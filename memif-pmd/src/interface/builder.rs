@@ -347,7 +347,7 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// As [`InterfaceBuilder::allow_uid`], for the effective group of the peer's process.
+    /// Like [`InterfaceBuilder::allow_uid`], for the effective group of the peer's process.
     pub fn allow_gid(mut self, gid: u32) -> Self {
         self.allowed.gids.push(gid);
         self

@@ -129,7 +129,7 @@ impl Interface {
     /// Waits like [`Interface::wait_up`], and returns at most 50 ms after `stop` is called.
     ///
     /// # Errors
-    /// As [`Interface::wait_up`]; [`Error::Cancelled`] also when `stop` was called before there was a link.
+    /// Those of [`Interface::wait_up`]; [`Error::Cancelled`] also when `stop` was called before there was a link.
     pub fn wait_up_until(&self, stop: &Stop, timeout: Option<Duration>) -> Result<(), Error> {
         self.plane.wait_up(self.key, Some(stop), timeout)
     }

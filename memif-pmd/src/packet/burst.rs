@@ -102,11 +102,11 @@ impl Burst {
         Self::with_headroom(capacity, 0)
     }
 
-    /// As [`Burst::new`], with at least `headroom` free bytes in front of each packet that is added, up to 1024: see
+    /// Like [`Burst::new`], with at least `headroom` free bytes in front of each packet that is added, up to 1024: see
     /// [`Burst::prepend`]. They are rounded up to cache lines, 64 bytes.
     ///
     /// # Errors
-    /// As [`Burst::new`]; [`Error::OutOfRange`] also for more than 1024 bytes of headroom.
+    /// Those of [`Burst::new`]; [`Error::OutOfRange`] also for more than 1024 bytes of headroom.
     pub fn with_headroom(capacity: usize, headroom: usize) -> Result<Self, Error> {
         let pool = PagePool::new(Self::bytes(capacity, headroom)?, 1, HugePages::Off).map_err(Error::pool)?;
         let memory = pool.take().ok_or(Error::NoBurstMemory)?;
@@ -182,7 +182,7 @@ impl Burst {
     /// Appends a copy of `packet`.
     ///
     /// # Errors
-    /// As [`Burst::reserve`].
+    /// Those of [`Burst::reserve`].
     pub fn push(&mut self, packet: &[u8]) -> Result<(), PushError> {
         self.reserve(packet.len())?.copy_from_slice(packet);
         Ok(())

@@ -46,7 +46,7 @@ impl RxQueue {
         self.forward_plain(tx, max)
     }
 
-    /// As [`RxQueue::forward_to`], on the links that there are, without a mirror.
+    /// Like [`RxQueue::forward_to`], on the links that there are, without a mirror.
     #[inline(always)]
     pub(super) fn forward_plain(&mut self, tx: &mut TxQueue, max: usize) -> Result<usize, NotShared> {
         let Handle { link: Some(from), tally: received, mailbox: from_mailbox, .. } = &mut self.handle else {

@@ -85,7 +85,7 @@ fn swap(one: &mut BufferTable, other: &mut BufferTable) {
     std::mem::swap(&mut one.as_mut()[0], &mut other.as_mut()[0]);
 }
 
-/// As [`crate::RxQueue::forward_to`].
+/// Like [`crate::RxQueue::forward_to`].
 fn forward(from: &mut Handle<End>, to: &mut Handle<End>, exchange: Exchange) {
     if let (Some(from), Some(to)) = (from.link(), to.link()) {
         from.use_buffer();

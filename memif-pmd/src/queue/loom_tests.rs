@@ -116,7 +116,7 @@ impl Control {
         drop(held);
     }
 
-    /// As [`crate::Interface::rx`]: one handle at a time.
+    /// Like [`crate::Interface::rx`]: one handle at a time.
     fn handle(&self) -> Option<Handle<End>> {
         self.mailbox.take().then(|| Handle::new(Arc::clone(&self.mailbox)))
     }

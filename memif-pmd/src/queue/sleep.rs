@@ -99,10 +99,10 @@ impl RxQueue {
         self.wait_on(None, timeout)
     }
 
-    /// As [`RxQueue::wait`], and ends when `stop` is called, at once if it was called before.
+    /// Like [`RxQueue::wait`], and ends when `stop` is called, at once if it was called before.
     ///
     /// # Errors
-    /// As [`RxQueue::wait`].
+    /// Those of [`RxQueue::wait`].
     pub fn wait_until(&mut self, stop: &Stop, timeout: Option<Duration>) -> Result<bool, Error> {
         self.wait_on(Some(stop), timeout)
     }

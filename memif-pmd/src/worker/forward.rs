@@ -11,7 +11,7 @@ pub fn forward<R: Receive, T: Transmit>((rx, tx): &mut (R, T), burst: &mut Burst
     tx.send(burst);
 }
 
-/// As [`forward`], without copying, for two slaves that share a [`PacketMemory`](crate::PacketMemory). What the second
+/// Like [`forward`], without copying, for two slaves that share a [`PacketMemory`](crate::PacketMemory). What the second
 /// queue does not take waits in the first one's ring. Where the two share no memory, packets are copied.
 pub fn forward_in_place(queues: &mut (RxQueue, TxQueue), burst: &mut Burst) {
     let (rx, tx) = queues;

@@ -147,7 +147,7 @@ impl<'env> Workers<'env> {
 }
 
 impl Workers<'static> {
-    /// As [`Workers::run_until`], without waiting for the end; tasks own what they use. After an error none of the threads is
+    /// Like [`Workers::run_until`], without waiting for the end; tasks own what they use. After an error none of the threads is
     /// left running.
     ///
     /// ```compile_fail,E0597
@@ -157,7 +157,7 @@ impl Workers<'static> {
     /// ```
     ///
     /// # Errors
-    /// As [`Workers::run_until`]; a panic is reported by [`Running::wait`].
+    /// Those of [`Workers::run_until`]; a panic is reported by [`Running::wait`].
     pub fn start(self) -> Result<Running, Error> {
         let stop = Stop::new()?;
         let workers = self.prepare(&stop)?;

@@ -43,7 +43,7 @@ pub unsafe fn copy(dst: *mut u8, src: *const u8, len: usize) {
 /// `N <= len <= 2 * N`: the first and the last `N` bytes, which overlap in the middle.
 ///
 /// # Safety
-/// As [`copy`], and `len` within that range.
+/// The conditions of [`copy`], and `len` within that range.
 #[inline(always)]
 unsafe fn copy_ends<const N: usize>(dst: *mut u8, src: *const u8, len: usize) {
     // SAFETY: N <= len, so both N-byte ranges lie within the caller's `len` bytes.
@@ -56,7 +56,7 @@ unsafe fn copy_ends<const N: usize>(dst: *mut u8, src: *const u8, len: usize) {
 /// `32 < len <= INLINE_MAX`: whole 32-byte blocks, then the last 32 bytes, which overlap the block before.
 ///
 /// # Safety
-/// As [`copy`], and `len` within that range.
+/// The conditions of [`copy`], and `len` within that range.
 #[inline(always)]
 unsafe fn copy_blocks(dst: *mut u8, src: *const u8, len: usize) {
     let last = len - 32;
@@ -86,7 +86,7 @@ fn keep_rolled() {
 /// `len <= 3`: no branch a byte, as all three stores may hit the same byte.
 ///
 /// # Safety
-/// As [`copy`], and `len` within that range.
+/// The conditions of [`copy`], and `len` within that range.
 #[inline(always)]
 unsafe fn copy_tiny(dst: *mut u8, src: *const u8, len: usize) {
     if len == 0 {

@@ -143,7 +143,7 @@ impl Ring {
     /// [`RingError::Size`], [`RingError::Misaligned`], [`RingError::Cookie`].
     ///
     /// # Safety
-    /// As [`Ring::create`].
+    /// The conditions of [`Ring::create`].
     pub unsafe fn attach(base: NonNull<u8>, log2_size: u8, line: LineSize) -> Result<Self, RingError> {
         check(base, log2_size)?;
         // SAFETY: the cookie is the first field of the range that the caller vouches for, aligned as `check` saw.
@@ -156,7 +156,7 @@ impl Ring {
     }
 
     /// # Safety
-    /// As [`Ring::create`]; `base` and `log2_size` passed `check`.
+    /// The conditions of [`Ring::create`]; `base` and `log2_size` passed `check`.
     const unsafe fn over(base: NonNull<u8>, log2_size: u8, line: LineSize) -> Self {
         // SAFETY: both offsets are within the header, or at its end, where the descriptors begin.
         let (tail, descs) = unsafe { (base.add(line.tail_offset()), base.add(line.header_size())) };
@@ -222,13 +222,13 @@ impl RingObserver {
         self.header.tail().load(Ordering::Acquire)
     }
 
-    /// As [`Ring::interrupts_masked`].
+    /// Like [`Ring::interrupts_masked`].
     #[must_use]
     pub fn interrupts_masked(&self) -> bool {
         self.header.interrupts_masked()
     }
 
-    /// As [`Ring::mask_interrupts`].
+    /// Like [`Ring::mask_interrupts`].
     pub fn mask_interrupts(&self, masked: bool) {
         self.header.mask_interrupts(masked);
     }

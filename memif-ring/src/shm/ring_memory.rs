@@ -36,7 +36,7 @@ pub unsafe trait RingMemory {
     #[inline(always)]
     fn prefetch_to_read(&self, _index: u16) {}
 
-    /// As [`prefetch_to_read`](Self::prefetch_to_read), for a descriptor that will be written.
+    /// Like [`prefetch_to_read`](Self::prefetch_to_read), for a descriptor that will be written.
     #[inline(always)]
     fn prefetch_to_write(&self, _index: u16) {}
 

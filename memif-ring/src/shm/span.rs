@@ -148,14 +148,14 @@ impl<'a> SpanMut<'a> {
         self.0
     }
 
-    /// As [`Span::prefetch_to_read`], for bytes that will be written soon: a line that the peer has read comes back from
+    /// Like [`Span::prefetch_to_read`], for bytes that will be written soon: a line that the peer has read comes back from
     /// its core.
     #[inline(always)]
     pub fn prefetch_to_write(&self, bytes: usize) {
         self.0.each_line(bytes, prefetch::to_write);
     }
 
-    /// As [`SpanMut::prefetch_to_write`] for the `bytes` bytes from `offset` on, if there are so many.
+    /// Like [`SpanMut::prefetch_to_write`] for the `bytes` bytes from `offset` on, if there are so many.
     #[inline(always)]
     pub(crate) fn prefetch_part_to_write(&self, offset: usize, bytes: usize) {
         if offset + bytes <= self.0.len {

@@ -19,7 +19,7 @@ fn is_inside(table: &BufferTable, offset: u32, len: u32) -> bool {
 }
 
 impl PacketMemoryBuilder {
-    /// As [`PacketMemoryBuilder::over`], for programs that name the place of each buffer when it is used
+    /// Like [`PacketMemoryBuilder::over`], for programs that name the place of each buffer when it is used
     /// ([`RawTx::claim_at`], [`RawRx::post_at`]): `offsets` say how many buffers there are, and where they are until then.
     /// They may overlap those of other memory over the same file.
     ///
@@ -27,14 +27,14 @@ impl PacketMemoryBuilder {
     /// No byte is in two buffers at a time that any queues of this process post, claim or send.
     ///
     /// # Errors
-    /// As [`PacketMemoryBuilder::over`], but for [`Error::BufferInUse`].
+    /// Those of [`PacketMemoryBuilder::over`], but for [`Error::BufferInUse`].
     pub unsafe fn over_placed(self, fd: OwnedFd, size: u64, offsets: &[u32]) -> Result<PacketMemory, Error> {
         self.over_file(fd, size, offsets, Places::Vouched)
     }
 }
 
 impl RawTx<'_> {
-    /// As [`RawTx::claim`] for as many buffers as there are `offsets`, each of which is then at that offset of the link's
+    /// Like [`RawTx::claim`] for as many buffers as there are `offsets`, each of which is then at that offset of the link's
     /// [`PacketMemory`](crate::PacketMemory). Returns how many: fewer if so many are free, or up to an offset with which the
     /// buffer leaves the memory; 0 on a master and without packet memory.
     ///
@@ -61,13 +61,13 @@ impl RawTx<'_> {
 }
 
 impl RawRx<'_> {
-    /// As [`RawRx::post`] for as many slots as there are `offsets`, each of which then has its buffer in the link's
+    /// Like [`RawRx::post`] for as many slots as there are `offsets`, each of which then has its buffer in the link's
     /// [`PacketMemory`](crate::PacketMemory): the peer writes packets from that offset on, and leaves the buffer's last
     /// `headroom` bytes alone. Returns how many offsets were used: fewer if so many slots are held, or up to an offset with
     /// which the buffer leaves the memory; 0 on a master and without packet memory.
     ///
     /// # Safety
-    /// As [`RawTx::claim_at`].
+    /// The conditions of [`RawTx::claim_at`].
     pub unsafe fn post_at(&mut self, offsets: &[u32], headroom: u16) -> u16 {
         if self.handle.link().is_none() {
             return 0;

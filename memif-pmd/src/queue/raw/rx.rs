@@ -55,7 +55,7 @@ impl RawRx<'_> {
         self.take_within(Limit { buffers: max, packets: usize::MAX }, visit)
     }
 
-    /// As [`RawRx::take`], for up to `max` packets of any number of buffers.
+    /// Like [`RawRx::take`], for up to `max` packets of any number of buffers.
     #[inline]
     pub fn take_packets(&mut self, max: usize, visit: impl FnMut(usize, SlotBuffer<'_>)) -> Taken {
         self.take_within(Limit { buffers: usize::MAX, packets: max }, visit)
@@ -108,7 +108,7 @@ impl RawRx<'_> {
         withdrawn + posted
     }
 
-    /// As [`RawRx::post`], for programs that post a few slots at a time: unless the mode is [`RxMode::Interrupt`] the slots
+    /// Like [`RawRx::post`], for programs that post a few slots at a time: unless the mode is [`RxMode::Interrupt`] the slots
     /// are returned in lots of a quarter ring, or when nothing is left to take. Each return costs the peer a cache miss.
     /// Says how many slots the program has given away by this call: never more than it has.
     #[inline]

@@ -1,4 +1,5 @@
-//! The copy kernels, with the baseline's instructions and with the best that there are, out of shared memory into private memory, next to the platform's `memcpy` and the naive oracle.
+//! The copy kernels, with the baseline's instructions and with the best that there are, out of shared memory into private
+//! memory, next to the platform's `memcpy` and the naive oracle.
 #![allow(missing_docs)] // criterion's macros make the public functions here
 
 use std::hint::black_box;

@@ -79,7 +79,8 @@ pub(crate) struct Found {
     pub(crate) lost: f64,
     /// Share of the time in which it was running.
     pub(crate) ran: f64,
-    /// Nanoseconds at [`histogram::ROUND_TRIP`](crate::histogram::ROUND_TRIP) with [`Work::Ping`], at [`histogram::CURVE`](crate::histogram::CURVE) with [`Work::Clock`].
+    /// Nanoseconds at [`histogram::ROUND_TRIP`](crate::histogram::ROUND_TRIP) with [`Work::Ping`], at
+    /// [`histogram::CURVE`](crate::histogram::CURVE) with [`Work::Clock`].
     pub(crate) latencies: Option<Vec<f64>>,
     /// Nanoseconds of the turns that forwarded packets. Only with [`Work::Forward`].
     pub(crate) busy_ns: u64,

@@ -1,5 +1,5 @@
-//! The `memif` tool: generator, sink, echo and forwarder over memif interfaces and captures, to test and measure any peer: VPP, DPDK,
-//! libmemif or itself.
+//! The `memif` tool: generator, sink, echo and forwarder over memif interfaces and captures, to test and measure any peer:
+//! VPP, DPDK, libmemif or itself.
 //!
 //! | file | what |
 //! | --- | --- |

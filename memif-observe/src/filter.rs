@@ -12,8 +12,8 @@
 //!           | "proto" NUMBER                              of IP
 //! ```
 //!
-//! Without `src` or `dst`, a packet passes if either end matches. Addresses are those of the outermost IP header. Ports are those of a first or only
-//! fragment.
+//! Without `src` or `dst`, a packet passes if either end matches. Addresses are those of the outermost IP header. Ports are
+//! those of a first or only fragment.
 
 use std::net::IpAddr;
 use std::str::FromStr;

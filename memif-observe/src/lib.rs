@@ -1,9 +1,9 @@
 //! Observes the memif links of a host from outside, whichever programs made them, without the help of either end.
 //!
 //! A slave's first region begins with a ring, and a ring begins with the protocol's cookie. Links are therefore found in the
-//! memory that processes have mapped: [`Observer::scan`] goes through `/proc`, joins the processes that map the same file, and maps the file for
-//! reading. [`Link::poll`] then reads the indices of its rings and counts the descriptors that pass; [`capture::Tap`] copies
-//! packets.
+//! memory that processes have mapped: [`Observer::scan`] goes through `/proc`, joins the processes that map the same file,
+//! and maps the file for reading. [`Link::poll`] then reads the indices of its rings and counts the descriptors that pass;
+//! [`capture::Tap`] copies packets.
 //!
 //! The observer never writes to shared memory and never notifies a process. The observed processes are not trusted: if they
 //! write invalid values or truncate the memory, [`Link::broken`] reports it, and nothing else happens.

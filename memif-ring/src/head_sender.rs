@@ -307,7 +307,8 @@ impl<R: RingMemory, T: BufferTable> HeadSender<R, T> {
             )
     }
 
-    /// Leaves bytes unused behind the last `slots` slots, which were a burst. A function of its own, which costs processors without gaps nothing.
+    /// Leaves bytes unused behind the last `slots` slots, which were a burst. A function of its own, which costs processors
+    /// without gaps nothing.
     #[inline(never)]
     fn leave_gap(&mut self, slots: u16) {
         if let Layout::Packed(cursor) = &mut self.layout {

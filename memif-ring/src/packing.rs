@@ -1,7 +1,7 @@
 //! Packets laid one behind the other: a ring of bytes in the memory of a ring's buffers.
 //!
-//! Packets follow one another on borders of `ALIGN` bytes, in the order of their slots, and become free in the same
-//! order. Where the processor is faster with it, bytes are left out behind small packets and behind bursts: see [`spread_up_to`] and
+//! Packets follow one another on borders of `ALIGN` bytes, in the order of their slots, and become free in the same order.
+//! Where the processor is faster with it, bytes are left out behind small packets and behind bursts: see [`spread_up_to`] and
 //! [`burst_gap`]. So what is in flight is one range of the area, or two: one up to its end and one from its start. The
 //! processor's prefetchers see one stream, on both sides.
 //!

@@ -59,8 +59,9 @@ impl TxQueue {
         Self { queue, shared: Arc::clone(shared), patience: Patience::default() }
     }
 
-    /// Sends all packets of `burst`, also those that are set aside, waiting while the ring is full. They leave the burst in order, as they are sent. While
-    /// there is no link they are dropped and counted: wait for [`Interface::up`](crate::Interface::up) first.
+    /// Sends all packets of `burst`, also those that are set aside, waiting while the ring is full. They leave the burst in
+    /// order, as they are sent. While there is no link they are dropped and counted: wait for
+    /// [`Interface::up`](crate::Interface::up) first.
     ///
     /// A peer that takes no packets makes it wait without limit: use [`tokio::time::timeout`] where that matters.
     ///

@@ -91,8 +91,8 @@ impl Template {
     }
 }
 
-/// The head of a stream's IP packets of `size` bytes, without addresses, UDP source port, sequence, stamp and check. Its checksum is
-/// that of a header without addresses.
+/// The head of a stream's IP packets of `size` bytes, without addresses, UDP source port, sequence, stamp and check. Its
+/// checksum is that of a header without addresses.
 pub(crate) fn head(stream: Stream, size: usize, fill: Fill) -> Head {
     let mut head = [0; HEAD];
     let [_, high, low @ ..] = stream.instance.to_be_bytes();

@@ -1,9 +1,9 @@
 //! Surviving a peer that takes memory away under us.
 //!
-//! A page of a shared file can vanish: the file is cut short where no seal forbids it, or a hole is punched into one on
-//! huge pages when none are left to fill it again. The next access is SIGBUS, and by default the end of the process. So a
-//! handler stands in for such regions: where the fault lies in a guarded one it puts private zeros in place of the whole
-//! region, marks it as damaged and signals an eventfd, its alarm; the access goes on and finds zeros. Faults elsewhere go to whoever
+//! A page of a shared file can vanish: the file is cut short where no seal forbids it, or a hole is punched into one on huge
+//! pages when none are left to fill it again. The next access is SIGBUS, and by default the end of the process. So a handler
+//! stands in for such regions: where the fault lies in a guarded one it puts private zeros in place of the whole region,
+//! marks it as damaged and signals an eventfd, its alarm; the access goes on and finds zeros. Faults elsewhere go to whoever
 //! handled SIGBUS before.
 //!
 //! The handler is installed once, with the first guard, and stays. A program that installs its own afterwards should pass

@@ -53,8 +53,9 @@ impl Listener {
     ///
     /// # Errors
     /// Those of [`Listener::bind`]; [`NoNamespace`](SocketError::NoNamespace) and
-    /// [`NamespaceRight`](SocketError::NamespaceRight) for an address in another network namespace; [`Permission`](SocketError::Permission) when the owner may not be changed,
-    /// [`Exchanged`](SocketError::Exchanged) when somebody puts another file in the place of ours.
+    /// [`NamespaceRight`](SocketError::NamespaceRight) for an address in another network namespace;
+    /// [`Permission`](SocketError::Permission) when the owner may not be changed, [`Exchanged`](SocketError::Exchanged) when
+    /// somebody puts another file in the place of ours.
     pub fn bind_for(
         address: &SocketAddress,
         backlog: u16,

@@ -129,9 +129,9 @@ impl<'m> InterfaceBuilder<'m> {
     /// control thread for later attempts of a slave.
     ///
     /// A short-lived thread enters the namespace; all other threads stay in theirs. That takes `CAP_SYS_ADMIN` in the user
-    /// namespace that the network namespace belongs to and in that of this process. The namespace of a process also takes
-    /// the right to trace that process. A slave whose namespace is missing, or may not be entered, tries again like one whose master
-    /// is missing.
+    /// namespace that the network namespace belongs to and in that of this process. The namespace of a process also takes the
+    /// right to trace that process. A slave whose namespace is missing, or may not be entered, tries again like one whose
+    /// master is missing.
     pub fn netns(mut self, namespace: impl Into<String>) -> Self {
         self.netns = Some(namespace.into());
         self
@@ -210,8 +210,9 @@ impl<'m> InterfaceBuilder<'m> {
     }
 
     /// Where a slave puts the packets that it sends: by default one behind the other, which is faster with every peer known.
-    /// Queues whose buffers a program claims or exchanges ([`raw`](crate::raw)), and slaves with packet memory, have [`PacketLayout::Fixed`] in any case;
-    /// [`QueueDetails::packet_layout`](crate::QueueDetails::packet_layout) says which is in force. Ignored by a master.
+    /// Queues whose buffers a program claims or exchanges ([`raw`](crate::raw)), and slaves with packet memory, have
+    /// [`PacketLayout::Fixed`] in any case; [`QueueDetails::packet_layout`](crate::QueueDetails::packet_layout) says which is
+    /// in force. Ignored by a master.
     pub fn packet_layout(mut self, layout: PacketLayout) -> Self {
         self.packet_layout = layout;
         self
@@ -251,8 +252,9 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// Keeps the slots of received packets until they are posted with [`RawRx::post`](crate::raw::RawRx::post), for use
-    /// with [`raw`](crate::raw); without this, they return to the peer when their packets are released. The peer of a slave cannot send before the first `post`.
+    /// Keeps the slots of received packets until they are posted with [`RawRx::post`](crate::raw::RawRx::post), for use with
+    /// [`raw`](crate::raw); without this, they return to the peer when their packets are released. The peer of a slave cannot
+    /// send before the first `post`.
     pub fn explicit_posting(mut self) -> Self {
         self.explicit_posting = true;
         self
@@ -306,8 +308,9 @@ impl<'m> InterfaceBuilder<'m> {
         self
     }
 
-    /// Makes the control plane report [`Event::Interrupt`] without draining the eventfd: each poll reports it again, until the receiver calls [`crate::RxQueue::clear_event`] or [`RawRx::settle_event`](crate::raw::RawRx::settle_event).
-    /// Only for queues in [`RxMode::Interrupt`].
+    /// Makes the control plane report [`Event::Interrupt`] without draining the eventfd: each poll reports it again, until
+    /// the receiver calls [`crate::RxQueue::clear_event`] or [`RawRx::settle_event`](crate::raw::RawRx::settle_event). Only
+    /// for queues in [`RxMode::Interrupt`].
     pub fn notify_interrupts_until_cleared(mut self) -> Self {
         self.interrupts = Interrupts::Pending;
         self

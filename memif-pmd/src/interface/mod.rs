@@ -208,8 +208,8 @@ impl Interface {
     }
 
     /// Ends the link and deletes the interface, as dropping it does. Use it where the interface cannot be dropped: when it is
-    /// shared, or in its own event handler. When this returns, the handler has been called with the end of the link and is not called again, unless
-    /// this is called from within it.
+    /// shared, or in its own event handler. When this returns, the handler has been called with the end of the link and is
+    /// not called again, unless this is called from within it.
     pub fn shut_down(&self) {
         self.plane.delete(self.key, &self.queues);
     }

@@ -78,7 +78,8 @@ impl Offer {
         self.rings.push(OfferedRing { direction, index, region, offset, log2_size, fd });
     }
 
-    /// Maps the regions, finds out the layout of the rings, checks every ring's cookie, and builds our ends. `alarm` is rung when the peer takes pages away.
+    /// Maps the regions, finds out the layout of the rings, checks every ring's cookie, and builds our ends. `alarm` is rung
+    /// when the peer takes pages away.
     pub(crate) fn attach(
         self,
         config: &Config,

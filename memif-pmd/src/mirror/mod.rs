@@ -66,8 +66,8 @@ const BURSTS: usize = 4096;
 pub struct Mirror(Arc<Shared>);
 
 impl Mirror {
-    /// Starts the writer's thread, which calls `write` with each burst of copies. At most `limit` bytes of copies wait for it, plus a
-    /// few bytes of bookkeeping per packet. At most the first `snap` bytes of each packet are copied.
+    /// Starts the writer's thread, which calls `write` with each burst of copies. At most `limit` bytes of copies wait for
+    /// it, plus a few bytes of bookkeeping per packet. At most the first `snap` bytes of each packet are copied.
     ///
     /// The thread ends with [`Mirror::finish`], or when the last handle of the mirror and the last queue with it are dropped.
     ///

@@ -50,8 +50,8 @@ impl MirrorTap {
         (self.shared.waiting.load(Ordering::Relaxed) < self.shared.limit).then(Draft::default)
     }
 
-    /// Hands the copies of `packets` packets over to the writer. Counts the packets as dropped if `draft` is `None` or the mirror is
-    /// full.
+    /// Hands the copies of `packets` packets over to the writer. Counts the packets as dropped if `draft` is `None` or the
+    /// mirror is full.
     pub(crate) fn hand_over(&self, draft: Option<Draft>, packets: usize) {
         if packets == 0 {
             return;

@@ -208,8 +208,8 @@ impl<L> Handle<L> {
         Self { mailbox, link: None, epoch: NEVER, tally, noticed: NEVER, mirror }
     }
 
-    /// The link, for bursts that a mirror may copy. `None` if there is no link, if the queue has a mirror, or if either has changed:
-    /// call [`Handle::notice`] then. So a queue without a mirror pays nothing for the check.
+    /// The link, for bursts that a mirror may copy. `None` if there is no link, if the queue has a mirror, or if either has
+    /// changed: call [`Handle::notice`] then. So a queue without a mirror pays nothing for the check.
     #[inline(always)]
     pub(super) fn plain_link(&mut self) -> Option<&mut L> {
         // Acquire: pairs with the Release in `replace` and `set_mirror`

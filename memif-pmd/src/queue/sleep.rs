@@ -22,8 +22,8 @@ const FIRST: Duration = Duration::from_millis(1);
 /// How long a nap may be: what packets wait for when the ring that they go to has room again, as nobody announces that.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Sleeps until a peer notifies us, one of `others` can be read, `doorbell` is signalled, `stop` was called, or `timeout` has passed. False if it did not sleep, as there
-/// are packets.
+/// Sleeps until a peer notifies us, one of `others` can be read, `doorbell` is signalled, `stop` was called, or `timeout` has
+/// passed. False if it did not sleep, as there are packets.
 pub(crate) fn until_woken(
     queues: &mut [&mut RxQueue],
     others: &[OwnedFd],

@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use crate::loopback::{LoopbackRx, LoopbackTx};
 use crate::queue::{RxQueue, TxQueue};
 
-/// The queues of one task: a queue, a mutable reference to one, or a tuple, vector, array or slice of such sets. By it a worker sees whether packets moved,
-/// and which queues to sleep over.
+/// The queues of one task: a queue, a mutable reference to one, or a tuple, vector, array or slice of such sets. By it a
+/// worker sees whether packets moved, and which queues to sleep over.
 ///
 /// Implement it for a type of your own that receives or sends, to use it in a task:
 ///

@@ -39,7 +39,8 @@ use crate::error::Error;
 /// | `handshake` | ms of the whole handshake, 1 to 3600000 | 60000 |
 ///
 /// An empty path is [`DEFAULT_SOCKET`]; one that begins with `@` is an abstract address. In a path and in values, `\,` stands
-/// for a comma and `\\` for a backslash, and in a path `\=` for an equals sign; a backslash before any other character stands for itself.
+/// for a comma and `\\` for a backslash, and in a path `\=` for an equals sign; a backslash before any other character stands
+/// for itself.
 ///
 /// `Display` writes every key but `secret`, in a form that can be parsed again. Neither `Display`, `Debug` nor errors show
 /// the secret: an error names the key that is wrong, or its number, and never repeats a value.

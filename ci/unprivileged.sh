@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Runs the built test programs again as `nobody`, to show that the tests need no rights.
+# Runs the tests in release as `nobody`, to show that they need no rights; where this has none, as the user that it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ((EUID != 0)); then
-    echo "already without rights: the test step was this one"
-    exit 0
+    exec cargo test --locked --profile release-test --workspace --all-targets
 fi
 list=$(bash ci/program.sh --list)
 scratch=$(mktemp -d)

@@ -1,6 +1,6 @@
 //! Checks the content of every packet, and the order of every stream, for a sink.
 
-use crate::packet::{Fill, Framing, Head, Stream, TestPacket, head, is_sound_ip, resize};
+use crate::packet::{Fill, Framing, Head, Stream, TestPacket, is_sound_ip};
 
 /// Number of streams followed at a time on one queue; a further stream replaces the oldest.
 const MAX_STREAMS: usize = 16;
@@ -38,17 +38,18 @@ struct Followed {
 impl Followed {
     fn new(packet: &TestPacket<'_>) -> Self {
         let (stream, size, fill) = (packet.stream(), packet.sent_size(), packet.fill());
-        Self { stream, next: packet.sequence(), head: head(stream, size, fill), size, fill }
+        let head = Head::new(stream, size, fill, packet.version());
+        Self { stream, next: packet.sequence(), head, size, fill }
     }
 
     fn has_right_head(&mut self, packet: &TestPacket<'_>) -> bool {
         let (size, fill) = (packet.sent_size(), packet.fill());
         if fill != self.fill {
             (self.size, self.fill) = (size, fill);
-            self.head = head(self.stream, size, fill);
+            self.head = Head::new(self.stream, size, fill, packet.version());
         } else if size != self.size {
             self.size = size;
-            resize(&mut self.head, size);
+            self.head.resize(size);
         }
         // packets take turns among flows
         packet.give_route(&mut self.head);
@@ -94,6 +95,7 @@ impl Checker {
         }
         let counter = match (followed.has_right_head(&test), test.fill()) {
             (true, _) if test.ip_size() != test.sent_size() => &mut self.findings.wrong_length,
+            (true, _) if !test.has_right_checksum() => &mut self.findings.corrupt,
             (true, Fill::Plain) => &mut self.findings.unfilled,
             (true, Fill::BySequence) if test.has_its_body() => &mut self.findings.verified,
             _ => &mut self.findings.corrupt,

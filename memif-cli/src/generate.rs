@@ -33,15 +33,17 @@ pub(crate) fn fill(verify: bool) -> Fill {
 /// # Errors
 /// See [`ToolError`]; with `--rtt` it is also an error if no packet comes back.
 pub(crate) fn generate(args: &GenArgs) -> Result<(), ToolError> {
+    let addresses = args.addresses()?;
     let session = start(&args.run, Voice::of(args.run.span.json))?;
     let port = session.open(&args.port.parse()?, CaptureUse::Write(Framing::Ethernet))?;
     let framing = port.framing().unwrap_or(Framing::Ethernet);
+    let route = args.route(framing, addresses)?;
     let halt = if args.rtt { Stop::new()? } else { session.stop.clone() };
     let order = Order {
         instance: generator_instance(),
         framing,
-        sizes: args.sizes(framing)?,
-        route: args.route(framing)?,
+        sizes: args.sizes(framing, addresses.version())?,
+        route,
         fill: fill(args.verify),
         pace: args.rate.map(Pace::new),
         count: args.count.map(Count::new),

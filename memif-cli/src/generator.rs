@@ -224,7 +224,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::TestPacket;
+    use crate::packet::{TestPacket, Version};
 
     fn order(size: u16, rate: Option<u64>, count: Option<u64>) -> Order {
         Order {
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn sizes_follow_the_sequence_also_after_packets_were_withdrawn() {
-        for sizes in [Sizes::imix(Framing::Ethernet), Sizes::range(64, 9000)] {
+        for sizes in [Sizes::imix(Framing::Ethernet, Version::V4), Sizes::range(64, 9000)] {
             let order = Order { sizes, ..order(64, None, Some(100)) };
             let mut generator = Generator::new(&order, 0).0;
             let mut burst = Burst::new(16).unwrap();

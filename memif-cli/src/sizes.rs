@@ -1,6 +1,6 @@
 //! Sizes of generated packets: a fixed size, a range, or the mix IMIX.
 
-use crate::packet::{Framing, MAX_SIZE, MIN_SIZE};
+use crate::packet::{Framing, MAX_SIZE, MIN_SIZE, Version};
 
 /// Frame sizes of the Internet mix, in the order in which they are sent: 7 of 64 bytes, 4 of 570, and one of 1514.
 const IMIX: [u16; 12] = [64, 64, 570, 64, 64, 570, 64, 570, 64, 64, 570, 1514];
@@ -63,10 +63,12 @@ impl Sizes {
         Self::Range { min, count: u32::from(max.saturating_sub(min)) + 1 }
     }
 
-    /// The mix of [`IMIX`]; in IP mode the same packets without their Ethernet headers.
-    pub(crate) fn imix(framing: Framing) -> Self {
-        let shorter = Framing::Ethernet.min_size() - framing.min_size();
-        Self::Cycle(IMIX.map(|size| size - u16::try_from(shorter).unwrap_or_default()))
+    /// The mix of [`IMIX`]; in IP mode the same packets without their Ethernet headers. Those that are too short for this version
+    /// of IP are longer.
+    pub(crate) fn imix(framing: Framing, version: Version) -> Self {
+        let shorter = Framing::Ethernet.min_size(version) - framing.min_size(version);
+        let size = |size| (usize::from(size) - shorter).max(framing.min_size(version));
+        Self::Cycle(IMIX.map(|of_frame| u16::try_from(size(of_frame)).unwrap_or_default()))
     }
 
     /// A mix of packets that are each `more` bytes longer.
@@ -112,8 +114,13 @@ mod tests {
 
     #[test]
     fn an_internet_mix_has_its_proportions() {
-        for (framing, expected) in [(Framing::Ethernet, [64, 570, 1514]), (Framing::Ip, [50, 556, 1500])] {
-            let sizes = Sizes::imix(framing);
+        for (framing, version, expected) in [
+            (Framing::Ethernet, Version::V4, [64, 570, 1514]),
+            (Framing::Ip, Version::V4, [50, 556, 1500]),
+            (Framing::Ethernet, Version::V6, [84, 570, 1514]),
+            (Framing::Ip, Version::V6, [70, 556, 1500]),
+        ] {
+            let sizes = Sizes::imix(framing, version);
             for first in [0, 1, u64::MAX - 40] {
                 let seen: Vec<_> = (first..first + 12).map(|sequence| sizes.of(sequence)).collect();
                 let counts = expected.map(|size| seen.iter().filter(|seen| **seen == size).count());

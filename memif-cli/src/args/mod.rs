@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::packet::{Framing, Route};
+    use crate::packet::{Framing, Route, Version};
     use crate::sizes::Sizes;
 
     fn parse(line: &str) -> Result<Cli, String> {
@@ -188,9 +188,9 @@ mod tests {
         let line = "memif gen /run/m,id=3 --size 65535 --rate 250k --count 10M --core 1,3 --burst 32";
         let Some(Command::Gen(args)) = parse(line).unwrap().command else { panic!("not a generator") };
         assert_eq!(args.port.parse().unwrap().memif().unwrap().socket(), "/run/m");
-        assert_eq!(args.sizes(Framing::Ethernet).unwrap(), Sizes::fixed(65535));
+        assert_eq!(args.sizes(Framing::Ethernet, Version::V4).unwrap(), Sizes::fixed(65535));
         assert_eq!((args.rate, args.count), (Some(250_000), Some(10_000_000)));
-        assert_eq!(args.route(Framing::Ip).unwrap(), Route::default());
+        assert_eq!(args.route(Framing::Ip, args.addresses().unwrap()).unwrap(), Route::default());
         assert_eq!(args.run.core.unwrap().cores(), [1, 3]);
         assert_eq!((args.run.burst, args.run.span.seconds, args.run.span.wait), (32, None, None));
     }
@@ -212,7 +212,7 @@ mod tests {
             ("memif demo --size 64-9000", "'64-9000'"),
             ("memif gen a --vlan 4095", "4094"),
             ("memif gen a --flows 0", "1000000"),
-            ("memif gen a --src 2001:db8::1", "IPv4"),
+            ("memif gen a --src 2001:db8::x", "2001:db8::x"),
             ("memif gen a --burst 0", "1..=1024"),
             ("memif gen a --rate 0", "above 0"),
             ("memif gen a --count 99999999999999M", "250k"),

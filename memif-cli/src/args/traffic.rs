@@ -1,6 +1,6 @@
 //! Options of the commands that send and receive packets.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use super::port::PortText;
 use super::run::RunArgs;
 use super::values::{SMALLEST, amount};
 use crate::error::ToolError;
-use crate::packet::{Framing, Route, TAG};
+use crate::packet::{Addresses, Framing, Route, SOURCE_V4, SOURCE_V6, TAG, TARGET_V4, TARGET_V6, Version};
 use crate::ports::{Spec, Speed, Timing};
 use crate::sizes::{SizeRange, Sizes};
 
@@ -47,24 +47,25 @@ pub(crate) struct GenArgs {
     #[arg(value_name = "PORT")]
     pub port: PortText,
     /// Packet size in bytes, 64 to 65535, or a range such as 64-9000; includes an Ethernet header unless the port has mode=ip;
-    /// by default 64, with --vlan 68.
+    /// by default 64, with --vlan 68. IPv6 packets have 84 bytes at least, with --vlan 88 and with mode=ip 70, which is the
+    /// default then.
     /// Of a range, the size of a packet is chosen by its sequence number, each size as often as any other, in every run the same
     #[arg(long, value_name = "BYTES|MIN-MAX", value_parser = SizeRange::parse)]
     pub size: Option<SizeRange>,
     /// Send packets of 64, 570 and 1514 bytes in proportions 7:4:1; with mode=ip the same without Ethernet headers, which are 14
-    /// bytes, with --vlan 4 bytes more
+    /// bytes, with --vlan 4 bytes more. With IPv6 addresses 84 instead of 64 bytes
     #[arg(long, conflicts_with = "size")]
     pub imix: bool,
     /// Number of flows on each queue, among which packets alternate; flows differ in the UDP source port, and beyond 16384 also in
     /// the source address
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub flows: u32,
-    /// The source address; flows beyond 16384 use the addresses that follow it
-    #[arg(long, value_name = "IPV4", default_value_t = Route::default().source)]
-    pub src: Ipv4Addr,
-    /// The target address
-    #[arg(long, value_name = "IPV4", default_value_t = Route::default().target)]
-    pub dst: Ipv4Addr,
+    #[arg(long, value_name = "IP", help = format!("The source address, IPv4 or IPv6; flows beyond 16384 use the addresses that \
+        follow it; by default {SOURCE_V4}, and with an IPv6 target {SOURCE_V6}"))]
+    pub src: Option<IpAddr>,
+    #[arg(long, value_name = "IP", help = format!("The target address, of the same version of IP; \
+        by default {TARGET_V4}, and with an IPv6 source {TARGET_V6}"))]
+    pub dst: Option<IpAddr>,
     /// Send frames with an 802.1Q tag of this VLAN
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
     pub vlan: Option<u16>,
@@ -89,32 +90,48 @@ impl GenArgs {
     /// Sizes of the packets.
     ///
     /// # Errors
-    /// [`ToolError::Usage`]: the smallest packet has no room for the tag of `--vlan`.
-    pub(crate) fn sizes(&self, framing: Framing) -> Result<Sizes, ToolError> {
+    /// [`ToolError::Usage`]: the smallest packet has no room for its headers.
+    pub(crate) fn sizes(&self, framing: Framing, version: Version) -> Result<Sizes, ToolError> {
         let tag = if self.vlan.is_some() { TAG } else { 0 };
         if self.imix {
-            return Ok(Sizes::imix(framing).longer(tag));
+            return Ok(Sizes::imix(framing, version).longer(tag));
         }
-        let smallest = SMALLEST + tag;
+        let untagged = u16::try_from(framing.min_size(version)).unwrap_or_default();
+        let smallest = SMALLEST.max(untagged) + tag;
         let size = self.size.unwrap_or_else(|| SizeRange::fixed(smallest));
         if size.min() < smallest {
+            let with = match (version, self.vlan) {
+                (Version::V4, _) => "--vlan",
+                (Version::V6, None) => "IPv6 addresses",
+                (Version::V6, Some(_)) => "IPv6 addresses and --vlan",
+            };
             let problem =
-                format!("--size {}: with --vlan packets have {smallest} bytes at least", size.min());
+                format!("--size {}: with {with} packets have {smallest} bytes at least", size.min());
             return Err(ToolError::Usage(problem));
         }
         Ok(size.into())
+    }
+
+    /// Source and target of the packets.
+    ///
+    /// # Errors
+    /// [`ToolError::Usage`]: one is an IPv4 and the other an IPv6 address.
+    pub(crate) fn addresses(&self) -> Result<Addresses, ToolError> {
+        Addresses::new(self.src, self.dst).ok_or_else(|| {
+            ToolError::Usage("--src and --dst must both be IPv4 addresses or both IPv6 addresses".to_owned())
+        })
     }
 
     /// Addresses, flows and VLAN of the packets.
     ///
     /// # Errors
     /// [`ToolError::Usage`]: there is a VLAN, and packets have no Ethernet header.
-    pub(crate) fn route(&self, framing: Framing) -> Result<Route, ToolError> {
+    pub(crate) fn route(&self, framing: Framing, addresses: Addresses) -> Result<Route, ToolError> {
         if self.vlan.is_some() && framing == Framing::Ip {
             let problem = "--vlan is for ports with mode=ethernet: packets of mode=ip have no tag".to_owned();
             return Err(ToolError::Usage(problem));
         }
-        Ok(Route { source: self.src, target: self.dst, vlan: self.vlan, flows: self.flows })
+        Ok(Route { addresses, vlan: self.vlan, flows: self.flows })
     }
 }
 

@@ -1,8 +1,6 @@
 //! Checks of IP packets of any origin.
 
-use super::layout::{ETHER_TYPE, Framing, IPV4, MIN_SIZE, TAG_TYPE, TAGGED};
-
-const IPV6: usize = 40;
+use super::layout::{ETHER_TYPE, Framing, IPV4, IPV6, MIN_SIZE, TAG_TYPE, TAGGED};
 
 /// Whether a packet of any origin is IP with the length that its header says, and for IPv4 with a correct header checksum.
 pub(crate) fn is_sound_ip(packet: &[u8], framing: Framing) -> bool {

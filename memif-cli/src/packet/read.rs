@@ -1,18 +1,19 @@
 //! The sink's side: reads test packets.
 
-use super::ip::ones_sum;
+use super::head::{Head, Ip, is_same_udp, udp_checksum};
 use super::layout::{
-    CHECK, ETHER_SOURCE, ETHER_TYPE, ETHERNET_HEADER, Fill, Framing, HEAD, HOPS, Head, IDENTIFICATION,
-    INSTANCE, IP_CHECKSUM, IP_LENGTH, IPV4, MAGIC, MAGIC_FILLED, MAGIC_PLAIN, MAX_SIZE, QUEUE, ROUTE,
-    SEQUENCE, STAMP, Stream, TAG_TYPE, TAGGED, bytes, check, put,
+    CHECK, ETHER_SOURCE, ETHER_TYPE, ETHERNET_HEADER, Fill, Framing, INSTANCE, IPV4, IPV6, MAGIC,
+    MAGIC_FILLED, MAGIC_PLAIN, MAX_SIZE, QUEUE, SEQUENCE, STAMP, Stream, TAG_TYPE, TAGGED, UDP, UDP_CHECKSUM,
+    Version, bytes, check,
 };
-use super::template::sign;
+use super::template::ethernet_header;
 
 /// A packet that carries the tool's magic: what its head says. Nothing of it has been checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TestPacket<'p> {
     ethernet: &'p [u8],
-    head: &'p Head,
+    ip: Ip<'p>,
+    udp: &'p [u8; UDP],
     body: &'p [u8],
     fill: Fill,
 }
@@ -34,33 +35,49 @@ impl<'p> TestPacket<'p> {
     #[inline(always)]
     fn behind(packet: &'p [u8], header_len: usize) -> Option<Self> {
         let (ethernet, ip) = packet.split_at_checked(header_len)?;
-        let (head, body) = ip.split_first_chunk::<HEAD>()?;
-        let fill = match u16::from_le_bytes(bytes(head, MAGIC)) {
+        if ip.first()? >> 4 == 6 {
+            let (header, datagram) = ip.split_first_chunk::<IPV6>()?;
+            return Self::behind_ip(ethernet, Ip::V6(header), datagram);
+        }
+        let (header, datagram) = ip.split_first_chunk::<IPV4>()?;
+        Self::behind_ip(ethernet, Ip::V4(header), datagram)
+    }
+
+    #[inline(always)]
+    fn behind_ip(ethernet: &'p [u8], ip: Ip<'p>, datagram: &'p [u8]) -> Option<Self> {
+        let (udp, body) = datagram.split_first_chunk::<UDP>()?;
+        let fill = match u16::from_le_bytes(bytes(udp, MAGIC)) {
             MAGIC_PLAIN => Fill::Plain,
             MAGIC_FILLED => Fill::BySequence,
             _ => return None,
         };
-        let routed = header_len > 0 && ethernet.get(ETHER_SOURCE) != ETHERNET_HEADER.get(ETHER_SOURCE);
-        (!routed && body.len() <= MAX_SIZE - HEAD).then_some(Self { ethernet, head, body, fill })
+        let routed = !ethernet.is_empty() && ethernet.get(ETHER_SOURCE) != ETHERNET_HEADER.get(ETHER_SOURCE);
+        let longest = MAX_SIZE - ip.version().head_len();
+        (!routed && body.len() <= longest).then_some(Self { ethernet, ip, udp, body, fill })
     }
 
     /// Nanoseconds of the sender's monotonic clock, `None` when the packet is not stamped.
     #[inline(always)]
     pub(crate) fn stamp(&self) -> Option<u64> {
-        let stamp = u64::from_le_bytes(bytes(self.head, STAMP));
+        let stamp = u64::from_le_bytes(bytes(self.udp, STAMP));
         (stamp != 0).then_some(stamp)
     }
 
     /// The stream that it says it belongs to.
     pub(crate) fn stream(&self) -> Stream {
-        let [low, middle] = bytes(self.head, IDENTIFICATION);
-        let instance = u32::from_be_bytes([0, self.head[INSTANCE], low, middle]);
-        Stream { instance, queue: self.head[QUEUE].into() }
+        let [low, middle] = self.ip.instance(self.udp);
+        let instance = u32::from_be_bytes([0, self.udp[INSTANCE], low, middle]);
+        Stream { instance, queue: self.udp[QUEUE].into() }
+    }
+
+    /// The version of IP.
+    pub(crate) fn version(&self) -> Version {
+        self.ip.version()
     }
 
     /// Its number in its stream.
     pub(crate) fn sequence(&self) -> u64 {
-        u64::from_le_bytes(bytes(self.head, SEQUENCE))
+        u64::from_le_bytes(bytes(self.udp, SEQUENCE))
     }
 
     /// How the generator filled its body.
@@ -70,54 +87,49 @@ impl<'p> TestPacket<'p> {
 
     /// Bytes of the IP packet.
     pub(crate) fn ip_size(&self) -> usize {
-        HEAD + self.body.len()
+        self.version().head_len() + self.body.len()
     }
 
     /// Bytes of the IP packet by its own header: as many as were sent.
     pub(crate) fn sent_size(&self) -> usize {
-        u16::from_be_bytes(bytes(self.head, IP_LENGTH)).into()
+        self.ip.packet_len()
     }
 
     /// Whether stream, addresses, ports, sequence and stamp are as they were sent.
     pub(crate) fn numbers_are_whole(&self) -> bool {
-        let key = self.stream().key_on(self.head);
-        check(key, self.sequence(), self.stamp().unwrap_or(0)).to_le_bytes() == bytes(self.head, CHECK)
+        let key = self.stream().key_on(self.ip.addresses(), self.udp);
+        check(key, self.sequence(), self.stamp().unwrap_or(0)).to_le_bytes() == bytes(self.udp, CHECK)
     }
 
-    /// Whether everything before the numbers is as it was sent: `expected` is the [`head`](super::head) of its stream at its
-    /// [`TestPacket::sent_size`]. In an
-    /// IP packet, routers may have counted down the hops.
+    /// Whether everything before the numbers but the UDP checksum is as it was sent: `expected` is the head of its stream at its
+    /// [`TestPacket::sent_size`]. In an IP packet, routers may have counted down the hops.
     pub(crate) fn has_head(&self, expected: &Head) -> bool {
-        let same = self.head.first_chunk::<{ CHECK.start }>() == expected.first_chunk::<{ CHECK.start }>();
+        let same = self.ip == expected.ip.borrow() && is_same_udp(self.udp, &expected.udp);
         if self.ethernet.is_empty() {
             same || self.is_routed(expected)
         } else {
-            same && has_ethernet_header(self.ethernet)
+            same && has_ethernet_header(self.ethernet, self.version())
         }
     }
 
     /// Makes `expected`, the head of another packet of its stream, have its addresses and ports.
     #[inline(always)]
     pub(crate) fn give_route(&self, expected: &mut Head) {
-        let route = bytes::<{ ROUTE.end - ROUTE.start }>(self.head, ROUTE);
-        if expected[ROUTE] != route {
-            put(expected, ROUTE, &route);
-            sign(expected);
-        }
+        expected.set_route(self.ip, self.udp);
     }
 
     #[cold]
     fn is_routed(&self, expected: &Head) -> bool {
-        let (hops, sent) = (self.head[HOPS], expected[HOPS]);
-        let rest = |head: &Head| {
-            let mut head = *head;
-            head[HOPS] = 0;
-            put(&mut head, IP_CHECKSUM, &[0; 2]);
-            head.first_chunk::<{ CHECK.start }>().copied()
+        self.ip.is_routed(expected.ip.borrow()) && is_same_udp(self.udp, &expected.udp)
+    }
+
+    /// Whether the UDP checksum is right, which IPv4 packets do without. One that is not as long as it was sent has a wrong one.
+    pub(crate) fn has_right_checksum(&self) -> bool {
+        let expected = match self.ip {
+            Ip::V4(_) => [0; 2],
+            Ip::V6(ip) => udp_checksum(ip, self.udp, self.body),
         };
-        (1..sent).contains(&hops)
-            && rest(self.head) == rest(expected)
-            && ones_sum(&self.head[..IPV4]) == 0xffff
+        self.udp[UDP_CHECKSUM] == expected
     }
 
     /// Whether the body is the one of its stream and sequence; only for [`Fill::BySequence`].
@@ -127,13 +139,14 @@ impl<'p> TestPacket<'p> {
 }
 
 /// Whether these are the bytes before the IP header, with or without a tag.
-fn has_ethernet_header(bytes: &[u8]) -> bool {
+fn has_ethernet_header(bytes: &[u8], version: Version) -> bool {
+    let untagged = ethernet_header(version);
     match bytes.split_at_checked(ETHER_TYPE.start) {
         Some((addresses, rest)) if bytes.len() == TAGGED => {
-            addresses == &ETHERNET_HEADER[..ETHER_TYPE.start]
+            addresses == &untagged[..ETHER_TYPE.start]
                 && rest.starts_with(&TAG_TYPE)
-                && rest.ends_with(&ETHERNET_HEADER[ETHER_TYPE])
+                && rest.ends_with(&untagged[ETHER_TYPE])
         }
-        _ => bytes == ETHERNET_HEADER,
+        _ => bytes == untagged,
     }
 }

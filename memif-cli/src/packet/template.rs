@@ -1,13 +1,11 @@
 //! The generator's side: makes test packets.
 
-use super::ip::{fold, ones_sum};
+use super::head::{Head, IpHeader, udp_checksum};
 use super::layout::{
-    CHECK, DISCARD_PORT, ETHER_TYPE, ETHERNET, ETHERNET_HEADER, FIRST_PORT, FLOW_PORTS, Fill, Framing, HEAD,
-    Head, IDENTIFICATION, INSTANCE, IP_CHECKSUM, IP_LENGTH, IPV4, MAGIC, MAGIC_FILLED, MAGIC_PLAIN, QUEUE,
-    SEQUENCE, SOURCE, STAMP, Stream, TAG_TYPE, TAGGED, TARGET, UDP_LENGTH, UDP_SOURCE, UDP_TARGET, bytes,
-    check, put,
+    CHECK, ETHER_TYPE, ETHER_TYPE_IPV6, ETHERNET, ETHERNET_HEADER, FIRST_PORT, FLOW_PORTS, Fill, Framing,
+    IPV4, IPV6, SEQUENCE, STAMP, Stream, TAG_TYPE, TAGGED, UDP, UDP_CHECKSUM, Version, check, put,
 };
-use super::route::Route;
+use super::route::{Addresses, Route};
 
 /// Makes the packets of one stream, of any size. Fastest when packets that follow each other have one size.
 #[derive(Debug)]
@@ -16,6 +14,7 @@ pub(crate) struct Template {
     framing: Framing,
     fill: Fill,
     route: Route,
+    ethernet: [u8; ETHERNET],
     /// The Ethernet header with its tag, if there is one.
     tagged: Option<[u8; TAGGED]>,
     /// The head of packets of `ip_size`.
@@ -28,18 +27,18 @@ pub(crate) struct Template {
 impl Template {
     /// The packets of `stream`.
     pub(crate) fn new(stream: Stream, framing: Framing, fill: Fill, route: Route) -> Self {
-        let mut head = head(stream, HEAD, fill);
-        put(&mut head, SOURCE, &route.source.octets());
-        put(&mut head, TARGET, &route.target.octets());
-        sign(&mut head);
-        let tagged = route.vlan.filter(|_| framing == Framing::Ethernet).map(tagged);
-        let mut template = Self { stream, framing, fill, route, tagged, head, key: 0, ip_size: HEAD };
+        let version = route.addresses.version();
+        let ip_size = version.head_len();
+        let head = Head::new(stream, ip_size, fill, version);
+        let ethernet = ethernet_header(version);
+        let tagged = route.vlan.filter(|_| framing == Framing::Ethernet).map(|vlan| tagged(ethernet, vlan));
+        let mut template = Self { stream, framing, fill, route, ethernet, tagged, head, key: 0, ip_size };
         template.turn_to(0);
         template
     }
 
     /// Fills `packet` as number `sequence`, stamped with `stamp` nanoseconds or 0. One that is shorter than
-    /// [`Framing::min_size`], and with a tag 4 bytes more, is left as it is.
+    /// [`Framing::min_size`], and with a tag 4 bytes more, is not completed.
     #[inline(always)]
     pub(crate) fn write(&mut self, packet: &mut [u8], sequence: u64, stamp: u64) {
         let mut ip = packet;
@@ -50,22 +49,41 @@ impl Template {
                 ip = rest;
             } else {
                 let Some((ethernet, rest)) = ip.split_first_chunk_mut::<ETHERNET>() else { return };
-                *ethernet = ETHERNET_HEADER;
+                *ethernet = self.ethernet;
                 ip = rest;
             }
         }
         if ip.len() != self.ip_size {
             self.ip_size = ip.len();
-            resize(&mut self.head, self.ip_size);
+            self.head.resize(self.ip_size);
         }
         if self.route.flows > 1 {
             self.turn_to(sequence);
         }
-        let Some((head, body)) = ip.split_first_chunk_mut::<HEAD>() else { return };
-        *head = self.head;
-        put(head, CHECK, &check(self.key, sequence, stamp).to_le_bytes());
-        put(head, SEQUENCE, &sequence.to_le_bytes());
-        put(head, STAMP, &stamp.to_le_bytes());
+        match &self.head.ip {
+            IpHeader::V4(header) => {
+                let Some((ip, rest)) = ip.split_first_chunk_mut::<IPV4>() else { return };
+                *ip = *header;
+                self.write_behind_ip(rest, sequence, stamp);
+            }
+            IpHeader::V6(header) => {
+                let Some((ip, rest)) = ip.split_first_chunk_mut::<IPV6>() else { return };
+                *ip = *header;
+                self.write_behind_ip(rest, sequence, stamp);
+                let Some((udp, body)) = rest.split_first_chunk_mut::<UDP>() else { return };
+                let checksum = udp_checksum(header, udp, body);
+                put(udp, UDP_CHECKSUM, &checksum);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write_behind_ip(&self, datagram: &mut [u8], sequence: u64, stamp: u64) {
+        let Some((udp, body)) = datagram.split_first_chunk_mut::<UDP>() else { return };
+        *udp = self.head.udp;
+        put(udp, CHECK, &check(self.key, sequence, stamp).to_le_bytes());
+        put(udp, SEQUENCE, &sequence.to_le_bytes());
+        put(udp, STAMP, &stamp.to_le_bytes());
         if !body.is_empty() {
             let number = if self.fill == Fill::Plain { 0 } else { sequence };
             let content = self.stream.body(number, body.len());
@@ -81,62 +99,36 @@ impl Template {
         let within = u32::try_from(sequence % u64::from(flows)).unwrap_or_default();
         let flow = u32::from(self.stream.queue).wrapping_mul(flows).wrapping_add(within);
         let port = FIRST_PORT | u16::try_from(flow % FLOW_PORTS).unwrap_or_default();
-        put(&mut self.head, UDP_SOURCE, &port.to_be_bytes());
-        let source = u32::from(self.route.source).wrapping_add(flow / FLOW_PORTS).to_be_bytes();
-        if bytes(&self.head, SOURCE) != source {
-            put(&mut self.head, SOURCE, &source);
-            sign(&mut self.head);
+        self.head.set_source_port(port.to_be_bytes());
+        let further = flow / FLOW_PORTS;
+        match self.route.addresses {
+            Addresses::V4 { source, target } => {
+                self.head.set_ipv4(u32::from(source).wrapping_add(further).into(), target);
+            }
+            Addresses::V6 { source, target } => {
+                self.head.set_ipv6(u128::from(source).wrapping_add(further.into()).into(), target);
+            }
         }
-        self.key = self.stream.key_on(&self.head);
+        self.key = self.stream.key_on(self.head.ip.borrow().addresses(), &self.head.udp);
     }
 }
 
-/// The head of a stream's IP packets of `size` bytes, without addresses, UDP source port, sequence, stamp and check. Its
-/// checksum is that of a header without addresses.
-pub(crate) fn head(stream: Stream, size: usize, fill: Fill) -> Head {
-    let mut head = [0; HEAD];
-    let [_, high, low @ ..] = stream.instance.to_be_bytes();
-    // don't fragment, 64 hops, UDP
-    put(&mut head, 0..IP_CHECKSUM.start, &[0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17]);
-    put(&mut head, IDENTIFICATION, &low);
-    put(&mut head, IP_LENGTH, &length(size).to_be_bytes());
-    sign(&mut head);
-    put(&mut head, UDP_TARGET, &DISCARD_PORT.to_be_bytes());
-    put(&mut head, UDP_LENGTH, &length(size.saturating_sub(IPV4)).to_be_bytes());
-    let magic = if fill == Fill::Plain { MAGIC_PLAIN } else { MAGIC_FILLED };
-    put(&mut head, MAGIC, &magic.to_le_bytes());
-    [head[QUEUE], head[INSTANCE]] = [u8::try_from(stream.queue).unwrap_or(u8::MAX), high];
-    head
-}
-
-/// Makes `head` that of packets of `size` bytes: its lengths, and its checksum by what has changed (RFC 1624).
-pub(crate) fn resize(head: &mut Head, size: usize) {
-    let [was, checksum] = [IP_LENGTH, IP_CHECKSUM].map(|field| u16::from_be_bytes(bytes(head, field)));
-    let is = length(size);
-    let sum = fold(u32::from(!checksum) + u32::from(!was) + u32::from(is));
-    put(head, IP_LENGTH, &is.to_be_bytes());
-    put(head, IP_CHECKSUM, &(!sum).to_be_bytes());
-    put(head, UDP_LENGTH, &length(size.saturating_sub(IPV4)).to_be_bytes());
-}
-
-/// Computes the checksum of the IP header.
-pub(super) fn sign(head: &mut Head) {
-    put(head, IP_CHECKSUM, &[0; 2]);
-    let checksum = !ones_sum(&head[..IPV4]);
-    put(head, IP_CHECKSUM, &checksum.to_be_bytes());
-}
-
-/// The Ethernet header with an 802.1Q tag.
-fn tagged(vlan: u16) -> [u8; TAGGED] {
-    let mut header = [0; TAGGED];
-    let (addresses, rest) = header.split_at_mut(ETHER_TYPE.start);
-    addresses.copy_from_slice(&ETHERNET_HEADER[..ETHER_TYPE.start]);
-    let [a, b] = TAG_TYPE;
-    let [c, d] = (vlan & 0x0fff).to_be_bytes();
-    rest.copy_from_slice(&[a, b, c, d, ETHERNET_HEADER[12], ETHERNET_HEADER[13]]);
+/// The Ethernet header of packets without a tag.
+pub(super) fn ethernet_header(version: Version) -> [u8; ETHERNET] {
+    let mut header = ETHERNET_HEADER;
+    if version == Version::V6 {
+        put(&mut header, ETHER_TYPE, &ETHER_TYPE_IPV6);
+    }
     header
 }
 
-fn length(bytes: usize) -> u16 {
-    u16::try_from(bytes).unwrap_or(u16::MAX)
+/// The Ethernet header `untagged` with an 802.1Q tag.
+fn tagged(untagged: [u8; ETHERNET], vlan: u16) -> [u8; TAGGED] {
+    let mut header = [0; TAGGED];
+    let (addresses, rest) = header.split_at_mut(ETHER_TYPE.start);
+    addresses.copy_from_slice(&untagged[..ETHER_TYPE.start]);
+    let [a, b] = TAG_TYPE;
+    let [c, d] = (vlan & 0x0fff).to_be_bytes();
+    rest.copy_from_slice(&[a, b, c, d, untagged[12], untagged[13]]);
+    header
 }

@@ -277,3 +277,23 @@ fn tagged_packets_of_many_flows_verify() {
     assert_eq!((number(&sink, "/verified"), number(&sink, "/corrupt")), (6000, 0), "{sink}");
     assert_eq!((number(&sink, "/lost"), number(&sink, "/reordered")), (0, 0), "{sink}");
 }
+
+#[test]
+fn ipv6_packets_of_many_flows_verify_in_both_modes() {
+    for (mode, options) in [
+        ("ethernet", "--src 2001:db8::1 --size 84-1514"),
+        ("ethernet", "--dst 2001:db8::2 --vlan 7"),
+        ("ip", "--src 2001:db8::1 --dst 2001:db8::2 --imix"),
+    ] {
+        let folder = folder();
+        let line = format!("sink m.sock,role=master,queues=2,mode={mode} --count 6000 --verify --json");
+        let sink = Tool::start(folder.path(), &line);
+        wait_for(folder.path(), "m.sock");
+        let generate =
+            format!("gen m.sock,queues=2,mode={mode} --count 6000 --flows 20000 --verify {options}");
+        run(folder.path(), &generate);
+        let sink = sink.wait().success();
+        assert_eq!((number(&sink, "/verified"), number(&sink, "/corrupt")), (6000, 0), "{options}: {sink}");
+        assert_eq!((number(&sink, "/lost"), number(&sink, "/reordered")), (0, 0), "{options}: {sink}");
+    }
+}

@@ -32,6 +32,9 @@ fn usage_errors_are_one_line_and_exit_with_2() {
         ("gen ,id=3", "no path"),
         ("gen m.sock --vlan 7 --size 64", "68"),
         ("gen m.sock,mode=ip --vlan 7", "mode=ethernet"),
+        ("gen m.sock --src 2001:db8::1 --size 83", "IPv6 addresses packets have 84"),
+        ("gen m.sock --dst 2001:db8::1 --size 64-1500 --vlan 7", "88"),
+        ("gen m.sock,mode=ip --dst 2001:db8::1 --size 69", "70"),
         ("gen null: --rtt", "null"),
         ("respond m.sock", "--ip"),
         ("respond m.sock --ip 10.0.0.2", "10.0.0.2/24"),
@@ -214,5 +217,15 @@ fn secrets_are_never_printed() {
         let ended = run(folder.path(), line);
         assert_eq!(ended.code, Some(2), "{line}: {ended:?}");
         assert!(!format!("{ended:?}").contains("hush"), "{line}: {ended:?}");
+    }
+}
+
+#[test]
+fn addresses_of_two_versions_of_ip_are_refused_in_one_line() {
+    let folder = folder();
+    for addresses in ["--src 10.0.0.1 --dst 2001:db8::1", "--src 2001:db8::1 --dst 10.0.0.1"] {
+        let ended = run(folder.path(), &format!("gen m.sock {addresses}"));
+        assert_eq!((ended.code, ended.stderr.lines().count()), (Some(2), 1), "{ended:?}");
+        assert!(ended.stderr.starts_with("memif: --src and --dst must both be IPv4"), "{ended:?}");
     }
 }

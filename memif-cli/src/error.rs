@@ -108,7 +108,7 @@ pub(crate) enum ToolError {
     #[error("cannot create a directory for the demo's socket: {0}; set TMPDIR to a writable one")]
     Folder(#[source] io::Error),
     /// The demo's forwarder could not be started.
-    #[error("cannot start the forwarder {program}: {error}")]
+    #[error("cannot start the forwarder {program}: {error}{hint}", hint = hint_of_process(.error))]
     Spawn {
         /// Our own executable.
         program: String,
@@ -132,6 +132,11 @@ pub(crate) enum ToolError {
     /// The histogram library refused its bounds.
     #[error("latencies cannot be recorded: {0}")]
     Histogram(#[from] hdrhistogram::CreationError),
+}
+
+/// What is used up when a process is not started: a process takes descriptors for its pipes, and counts as a thread.
+fn hint_of_process(error: &io::Error) -> String {
+    UsedUp::hint(UsedUp::of_descriptors(error).or_else(|| UsedUp::of_threads(error)))
 }
 
 impl ToolError {

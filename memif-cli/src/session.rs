@@ -119,8 +119,9 @@ impl Session {
     }
 
     fn open_with(&self, socket: &str, builder: InterfaceBuilder<'_>) -> Result<MemifPort, ToolError> {
-        let notes = Notes::new(socket, self.voice, &self.stop);
-        MemifPort::new(socket, builder.on_event(move |event| notes.report(event)).open()?)
+        let notes = Arc::new(Notes::new(socket, self.voice, &self.stop));
+        let heard = Arc::clone(&notes);
+        MemifPort::new(socket, builder.on_event(move |event| heard.report(event)).open()?, notes)
     }
 
     /// Serves the counters of the memif interfaces among these ports over HTTP, until the server is dropped.
@@ -149,11 +150,25 @@ impl Session {
     /// # Errors
     /// [`ToolError::NoLink`]: packets could not pass within `limit`. The error of a port that has ended.
     pub(crate) fn wait_up(&self, ports: &[&dyn Port], limit: Option<Duration>) -> Result<bool, ToolError> {
+        self.wait_up_while(ports, limit, || Ok(()))
+    }
+
+    /// As [`Session::wait_up`], as long as `check` succeeds.
+    ///
+    /// # Errors
+    /// Those of [`Session::wait_up`] and of `check`.
+    pub(crate) fn wait_up_while(
+        &self,
+        ports: &[&dyn Port],
+        limit: Option<Duration>,
+        mut check: impl FnMut() -> Result<(), ToolError>,
+    ) -> Result<bool, ToolError> {
         let began = Instant::now();
         for port in ports {
             while let Some(reason) = port.wait_up(STEP)? {
                 self.report_faults(*port);
                 ports.iter().try_for_each(|port| port.check())?;
+                check()?;
                 if self.is_over() {
                     return Ok(false);
                 }

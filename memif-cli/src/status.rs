@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use memif_pmd::{Event, Stop};
+use memif_pmd::{Disconnect, Event, Stop};
 use serde::Serialize;
 
 use crate::output::{json, print, unix_seconds};
@@ -55,12 +55,15 @@ pub(crate) struct Notes {
     voice: Voice,
     ended: Stop,
     reported: Mutex<HashSet<String>>,
+    /// What this process last lacked for a link.
+    own_failure: Mutex<Option<String>>,
 }
 
 impl Notes {
     /// Messages about the port with this `name`, until `ended` is raised.
     pub(crate) fn new(name: &str, voice: Voice, ended: &Stop) -> Self {
-        Self { name: name.to_owned(), voice, ended: ended.clone(), reported: Mutex::default() }
+        let (name, ended) = (name.to_owned(), ended.clone());
+        Self { name, voice, ended, reported: Mutex::default(), own_failure: Mutex::default() }
     }
 
     /// Reports an event.
@@ -69,14 +72,26 @@ impl Notes {
             return;
         }
         match event {
+            // ports close when a command fails, and its error is reported
+            Event::Disconnected(Disconnect::Local(_)) | Event::ConnectFailed(Disconnect::Local(_)) => {}
             Event::Connected => self.say("link-up", None, &format!("{}: link up", self.name)),
             Event::Disconnected(reason) => {
                 let text = format!("{}: link down: {reason}; waiting for the peer", self.name);
                 self.say("link-down", Some(reason.to_string()), &text);
             }
-            Event::ConnectFailed(reason) => self.report_failure(&reason.to_string()),
+            Event::ConnectFailed(reason) => {
+                if let Disconnect::Failed(text) = reason {
+                    *self.own_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
+                }
+                self.report_failure(&reason.to_string());
+            }
             _ => {}
         }
+    }
+
+    /// What this process last lacked for a link, if an attempt has failed for that: the peer's reason is then of no use.
+    pub(crate) fn own_failure(&self) -> Option<String> {
+        self.own_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn say(&self, event: &str, reason: Option<String>, text: &str) {
@@ -106,7 +121,6 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memif_pmd::Disconnect;
 
     #[test]
     fn each_reason_is_reported_once_and_their_number_is_bounded() {
@@ -117,7 +131,12 @@ mod tests {
             }
         }
         assert_eq!(notes.reported.lock().unwrap().len(), MAX_REASONS);
-        let ended = Notes { reported: Mutex::default(), ..notes };
+        notes.report(&Event::ConnectFailed(Disconnect::Closed));
+        assert_eq!(notes.own_failure().as_deref(), Some("99"), "the last of this side's own");
+        let closing = Notes { reported: Mutex::default(), ..notes };
+        closing.report(&Event::ConnectFailed(Disconnect::Local("the interface was deleted")));
+        assert!(closing.reported.lock().unwrap().is_empty());
+        let ended = Notes { reported: Mutex::default(), ..closing };
         ended.ended.stop();
         ended.report(&Event::ConnectFailed(Disconnect::Closed));
         assert!(ended.reported.lock().unwrap().is_empty());

@@ -21,7 +21,7 @@ use crate::generator::{Generator, Order};
 use crate::output::print;
 use crate::packet::{Framing, Route};
 use crate::ports::Port;
-use crate::ports::memif::{MemifPort, NO_SLAVE};
+use crate::ports::memif::MemifPort;
 use crate::report::{LatencyKind, Measures};
 use crate::run::Run;
 use crate::session::Session;
@@ -51,7 +51,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), ToolError> {
     let open = |name| session.open_master(&directory.path().join(name).to_string_lossy());
     let (out, back) = (open(OUT)?, open(BACK)?);
     let mut forwarder = Forwarder::spawn(directory.path(), [OUT, BACK], far, args.burst)?;
-    wait_up(&session, &[&out, &back], args.wait, &mut forwarder)?;
+    wait_up(&session, [&out, &back], args.wait, &mut forwarder)?;
     if !args.json {
         print(&picture(forwarder.pid()))?;
     }
@@ -131,19 +131,21 @@ fn make_directory() -> Result<TempDir, ToolError> {
 /// Waits until both links are up, or the forwarder has ended.
 fn wait_up(
     session: &Session,
-    ports: &[&dyn Port],
+    ends: [&MemifPort; 2],
     limit: Duration,
     forwarder: &mut Forwarder,
 ) -> Result<(), ToolError> {
-    let up = session.wait_up(ports, Some(limit));
+    let ports = ends.map(|end| -> &dyn Port { end });
+    let up = session.wait_up_while(&ports, Some(limit), || forwarder.check());
     forwarder.check()?;
-    match (up, forwarder.said()) {
-        // the forwarder's warning says more than that it has not connected
-        (Err(ToolError::NoLink { port, seconds, reason }), Some(said)) if reason == NO_SLAVE => {
-            Err(ToolError::NoLink { port, seconds, reason: format!("the forwarder says: {said}") })
-        }
-        (up, _) => up.map(drop),
-    }
+    let (port, seconds, last) = match up {
+        Err(ToolError::NoLink { port, seconds, reason }) => (port, seconds, reason),
+        up => return up.map(drop),
+    };
+    // the last reason may be the one that the other process was given, which says less
+    let said = || forwarder.said().map(|said| format!("the forwarder says: {said}"));
+    let reason = ends.into_iter().find_map(MemifPort::own_failure).or_else(said).unwrap_or(last);
+    Err(ToolError::NoLink { port, seconds, reason })
 }
 
 /// The path of the packets as a line of text.

@@ -11,13 +11,13 @@ use super::{Inlet, Moved, Outlet, Port};
 use crate::error::ToolError;
 use crate::packet::Framing;
 use crate::report::Drops;
-use crate::status::note;
+use crate::status::{Notes, note};
 
 /// Maximum time that a generator waits for its peer to take the packets in the rings.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Why a master has no link, if no slave has tried to connect.
-pub(crate) const NO_SLAVE: &str = "no slave has connected; start one or wait longer";
+const NO_SLAVE: &str = "no slave has connected; start one or wait longer";
 
 /// A memif port.
 pub(crate) struct MemifPort {
@@ -27,20 +27,26 @@ pub(crate) struct MemifPort {
     mode: Mode,
     /// The interface.
     pub interface: Arc<Interface>,
+    notes: Arc<Notes>,
     /// Kinds of peer faults that are already reported.
     reported: Mutex<HashSet<FaultKind>>,
 }
 
 impl MemifPort {
-    /// The port of `interface`, which is on `socket`.
+    /// The port of `interface`, which is on `socket` and whose events `notes` reports.
     ///
     /// # Errors
     /// [`ToolError::Memif`]: the control plane has ended.
-    pub(crate) fn new(socket: &str, interface: Interface) -> Result<Self, ToolError> {
+    pub(crate) fn new(socket: &str, interface: Interface, notes: Arc<Notes>) -> Result<Self, ToolError> {
         let details = interface.details()?;
         let name = format!("{socket} id {}", details.id);
         let (role, mode) = (details.role, details.mode);
-        Ok(Self { name, role, mode, interface: Arc::new(interface), reported: Mutex::default() })
+        Ok(Self { name, role, mode, interface: Arc::new(interface), notes, reported: Mutex::default() })
+    }
+
+    /// What this process last lacked for a link.
+    pub(crate) fn own_failure(&self) -> Option<String> {
+        self.notes.own_failure()
     }
 
     /// Why there is no link yet, if no attempt has failed.

@@ -1,6 +1,8 @@
 //! The demo.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,7 +97,7 @@ fn the_demo_takes_its_options_without_a_command() {
 fn a_demo_without_descriptors_says_so() {
     let folder = folder();
     for limit in [12, 18, 22] {
-        let script = format!("ulimit -n {limit} && exec '{}' --seconds 1000 --wait 1", program());
+        let script = format!("ulimit -n {limit} && exec '{}' --seconds 1000 --wait 3", program());
         let output = Command::new("sh")
             .args(["-c", &script])
             .env("TMPDIR", folder.path())
@@ -107,6 +109,61 @@ fn a_demo_without_descriptors_says_so() {
         let last = stderr.lines().last().unwrap_or_default();
         assert_eq!(output.status.code(), Some(1), "{limit}: {stderr}");
         assert!(last.starts_with("memif: ") && last.contains("open files"), "{limit}: {stderr}");
+        assert_empty(folder.path());
+    }
+}
+
+/// A command that runs the tool as a user who has no other processes and may have so many threads; `None` where this process may not
+/// become such a user.
+fn with_threads(limit: u32, tool: &Path) -> Option<Command> {
+    let mut command = if rustix::process::geteuid().is_root() {
+        // the limit does not count for root
+        let user = 1_000_000 + std::process::id();
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()]);
+        command
+    } else {
+        // the processes of a user count in each user namespace anew
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-current-user"]);
+        command
+    };
+    let allowed = Command::new(command.get_program()).args(command.get_args()).arg("true").output();
+    command.args(["prlimit", &format!("--nproc={limit}")]).arg(tool);
+    allowed.is_ok_and(|output| output.status.success()).then_some(command)
+}
+
+#[test]
+fn a_demo_without_threads_says_so() {
+    let (folder, place) = (folder(), folder());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    // a copy, as that user may not look where the tool lies
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let tool = place.path().join("memif");
+    fs::copy(program(), &tool).unwrap();
+    // the demo lacks its first thread, then its forwarder, then the forwarder lacks threads
+    for limit in 1..=16 {
+        let Some(mut command) = with_threads(limit, &tool) else {
+            eprintln!("not tested: user namespaces are not allowed");
+            return;
+        };
+        let output = command
+            .args(["--seconds", "0.1"])
+            .current_dir(folder.path())
+            .env("TMPDIR", folder.path())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if limit > 10 && output.status.success() {
+            continue; // a machine with fewer threads in the library
+        }
+        let last = stderr.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {stderr}");
+        let named = format!("the user may have {limit} threads (ulimit -u)");
+        assert!(last.starts_with("memif: ") && last.contains(&named), "{limit}: {stderr}");
+        assert!(!stderr.contains("ended by this side"), "{limit}: {stderr}");
         assert_empty(folder.path());
     }
 }

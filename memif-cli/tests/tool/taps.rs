@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -143,4 +144,81 @@ fn an_interface_is_made_in_another_namespace_and_goes_with_the_process() {
         assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{port}: {ended:?}");
         assert!(ended.stderr.contains(reason), "{port}: {ended:?}");
     }
+}
+
+/// Pings by the kernel from the namespace of a tool, until three are answered: the first ones may wait for the link.
+fn kernel_pings(tool: &Tool, target: &'static str) {
+    let ping = move || Command::new("ping").args(["-c", "3", "-i", "0.01", "-w", "60", target]).output();
+    let output = inside(tool, ping).unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn pings_of_the_kernel_pass_from_tap_to_tap_and_to_a_responder() {
+    let folder = folder();
+    if !allowed() {
+        return is_refused(folder.path());
+    }
+    let (one, other) = joined(folder.path(), "");
+    kernel_pings(&one, "10.77.0.2");
+    kernel_pings(&other, "10.77.0.1");
+    other.signal("TERM");
+    other.wait().success();
+    // the master has a new peer
+    let addresses = "10.77.0.3/24,fd77::3/64";
+    let responder = Tool::start(folder.path(), &format!("respond m.sock --ip {addresses} --json"));
+    kernel_pings(&one, "10.77.0.3");
+    responder.signal("INT");
+    assert!(number(&responder.wait().success(), "/packets") >= 4, "an answer to ARP, and three to pings");
+    one.signal("TERM");
+    one.wait().success();
+    assert_empty(folder.path());
+}
+
+#[test]
+fn a_ping_through_a_tap_is_answered_by_the_kernel() {
+    let folder = folder();
+    if !allowed() {
+        return is_refused(folder.path());
+    }
+    for (own, target) in [("10.77.0.2/24", "10.77.0.1"), ("fd77::2/64", "fd77::1")] {
+        let line = format!("ping tap:t1,ip=10.77.0.1/24,ip=fd77::1/64 --ip {own} {target} -c 3 --json");
+        // the kernel checks its new IPv6 address for a duplicate before it answers
+        let summary = Tool::start_in_namespace(folder.path(), &line).wait().summary();
+        assert_eq!(number(&summary, "/sent"), 3, "{summary}");
+        assert!(number(&summary, "/answered") > 0, "{summary}");
+    }
+}
+
+#[test]
+fn a_killed_peer_beside_a_tap_is_replaced_and_the_tap_goes_with_the_forwarder() {
+    let folder = folder();
+    if !allowed() {
+        return is_refused(folder.path());
+    }
+    let holder = Tool::start_in_namespace(folder.path(), "sink h.sock,role=master");
+    wait_for(folder.path(), "h.sock");
+    let line = "forward tap:t1,ip=10.77.0.1/24 m.sock,role=master --json";
+    let forwarder = Tool::start_inside(&holder, folder.path(), line);
+    wait_for(folder.path(), "m.sock");
+    for end in ["KILL", "KILL", "INT"] {
+        let peer = Tool::start(folder.path(), "respond m.sock --ip 10.77.0.2/24");
+        kernel_pings(&holder, "10.77.0.2");
+        peer.signal(end);
+        peer.wait();
+        assert_eq!(interfaces(&holder), ["t1"], "{end}");
+    }
+    forwarder.signal("TERM");
+    let ended = forwarder.wait();
+    let links: Vec<_> = ended
+        .events
+        .iter()
+        .filter_map(|event| event.split('"').find(|word| word.starts_with("link-")))
+        .collect();
+    assert_eq!(links[..5], ["link-up", "link-down", "link-up", "link-down", "link-up"], "{ended:?}");
+    ended.success();
+    assert!(interfaces(&holder).is_empty());
+    holder.signal("INT");
+    holder.wait();
+    assert_empty(folder.path());
 }

@@ -1,4 +1,4 @@
-//! `memif-bench plots`: tables and plots of a record, for the record itself and for a README.
+//! `memif-bench plots`: tables and plots of records, for the records themselves and for a README.
 
 use std::fmt::Write;
 use std::fs;
@@ -15,8 +15,9 @@ use crate::record::{Figure, MACHINE, Table};
 /// `memif-bench plots`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plots {
-    /// Folder of the record; gets the plots and a README.md
-    record: PathBuf,
+    /// Folders of the records; each gets its plots and a README.md
+    #[arg(required = true)]
+    records: Vec<PathBuf>,
     /// File in which the lines between `<!-- figures: … -->` and `<!-- end of figures -->` are replaced
     #[arg(long, value_name = "FILE")]
     readme: Option<PathBuf>,
@@ -57,12 +58,32 @@ const CURVE: [(&str, f64); 9] = [
 const OURS: &str = "ours";
 const BURST: &str = "64";
 
-/// Draws the plots of a record and writes its tables.
+/// Draws the plots of records and writes their tables.
 ///
 /// # Errors
-/// The record cannot be read, or a file cannot be written.
+/// A record cannot be read, or a file cannot be written.
 pub(crate) fn plots(args: &Plots) -> Result<(), Error> {
-    let folder = &args.record;
+    let mut lines = String::new();
+    for record in &args.records {
+        let excerpt = of_record(record)?;
+        if let Some(readme) = &args.readme {
+            lines += &excerpt.lines(readme, record);
+        }
+    }
+    args.readme.as_ref().map_or(Ok(()), |readme| insert(readme, &lines))
+}
+
+/// What a README shows of a record.
+struct Excerpt {
+    machine: String,
+    /// Its tables.
+    summary: String,
+    /// Its plots: file, and what it shows.
+    images: Vec<(String, String)>,
+}
+
+/// Draws the plots of one record and writes its tables.
+fn of_record(folder: &Path) -> Result<Excerpt, Error> {
     let machine = read(&folder.join(MACHINE))?;
     let mut images = Vec::new();
     if let Some(peers) = Table::read(folder, "peers")? {
@@ -76,7 +97,7 @@ pub(crate) fn plots(args: &Plots) -> Result<(), Error> {
     let summary = summary(folder, &machine)?;
     let mut text = format!("# {}\n\n{summary}\n", title(&machine));
     images.iter().for_each(|(file, alt)| text += &format!("\n![{alt}]({file})\n"));
-    text += &format!("\n## Machine and settings\n\n```text\n{}```\n", machine);
+    text += &format!("\n## Machine and settings\n\n```text\n{machine}```\n");
     text += "\nMade by `memif-bench plots` from the samples beside it. Median, minimum – maximum, number of samples.\n";
     for (name, columns, values) in TABLES {
         if let Some(table) = Table::read(folder, name)? {
@@ -84,7 +105,7 @@ pub(crate) fn plots(args: &Plots) -> Result<(), Error> {
         }
     }
     write(&folder.join("README.md"), &text)?;
-    args.readme.as_ref().map_or(Ok(()), |readme| insert(readme, folder, &summary, &images))
+    Ok(Excerpt { machine, summary, images })
 }
 
 fn read(file: &Path) -> Result<String, Error> {
@@ -309,27 +330,35 @@ fn short(value: f64) -> String {
 const BEGIN: &str = "<!-- figures:";
 const END: &str = "<!-- end of figures -->";
 
+impl Excerpt {
+    /// The lines of `readme` about the record in `folder`.
+    fn lines(&self, readme: &Path, folder: &Path) -> String {
+        let base = readme.parent().unwrap_or_else(|| Path::new(""));
+        let place = folder.strip_prefix(base).unwrap_or(folder).display().to_string();
+        let place = place.trim_end_matches('/');
+        let mut lines = format!(
+            "\n{}, {}, commit {}; DPDK {}; in Mpps, one direction, both ends copy, bursts of 64, 4 KiB pages; medians with \
+             minimum and maximum, in brackets the ratio to the fastest DPDK ↔ DPDK by round; all rows in \
+             [the record]({place}/README.md):\n\n{}",
+            entry(&self.machine, "processor"),
+            entry(&self.machine, "date"),
+            entry(&self.machine, "commit"),
+            entry(&self.machine, "DPDK"),
+            self.summary,
+        );
+        self.images.iter().for_each(|(file, alt)| lines += &format!("\n![{alt}]({place}/{file})\n"));
+        lines
+    }
+}
+
 /// Replaces the lines between the marks.
-fn insert(readme: &Path, folder: &Path, summary: &str, images: &[(String, String)]) -> Result<(), Error> {
+fn insert(readme: &Path, lines: &str) -> Result<(), Error> {
     let text = read(readme)?;
     let missing = || Error::Unfit(format!("{} has no lines `{BEGIN} … -->` and `{END}`", readme.display()));
     let begin = text.find(BEGIN).ok_or_else(missing)?;
     let body = begin + text[begin..].find('\n').ok_or_else(missing)? + 1;
     let end = body + text[body..].find(END).ok_or_else(missing)?;
-    let machine = read(&folder.join(MACHINE))?;
-    let base = readme.parent().unwrap_or_else(|| Path::new(""));
-    let place = folder.strip_prefix(base).unwrap_or(folder).display().to_string();
-    let mut new = format!(
-        "\n{}, {}, commit {}; DPDK {}; in Mpps, one direction, both ends copy, bursts of 64, 4 KiB pages; medians with minimum \
-         and maximum, in brackets the ratio to the fastest DPDK ↔ DPDK by round; all rows in \
-         [the record]({place}/README.md):\n\n{summary}",
-        entry(&machine, "processor"),
-        entry(&machine, "date"),
-        entry(&machine, "commit"),
-        entry(&machine, "DPDK"),
-    );
-    images.iter().for_each(|(file, alt)| new += &format!("\n![{alt}]({place}/{file})\n"));
-    write(readme, &format!("{}{new}\n{}", &text[..body], &text[end..]))
+    write(readme, &format!("{}{lines}\n{}", &text[..body], &text[end..]))
 }
 
 #[cfg(test)]
@@ -349,18 +378,19 @@ mod tests {
         fs::write(record.join(MACHINE), "processor  P\ndate  D\ncommit  C\nDPDK  1.2\n").unwrap();
         let readme = folder.path().join("README.md");
         fs::write(&readme, "a\n<!-- figures: x -->\nold\n<!-- end of figures -->\nb\n").unwrap();
-        insert(&readme, &record, "new\n", &[("p.svg".into(), "P".into())]).unwrap();
+        let args = Plots { records: vec![record.clone(), record], readme: Some(readme.clone()) };
+        plots(&args).unwrap();
         let text = read(&readme).unwrap();
         assert!(
             text.starts_with("a\n<!-- figures: x -->\n") && text.ends_with("<!-- end of figures -->\nb\n"),
             "{text}"
         );
         assert!(
-            text.contains("P, D, commit C") && text.contains("\nnew\n") && text.contains("(r/p.svg)"),
+            text.matches("P, D, commit C; DPDK 1.2;").count() == 2 && text.contains("(r/README.md)"),
             "{text}"
         );
         assert!(!text.contains("old"), "{text}");
         fs::write(&readme, "a\n").unwrap();
-        assert!(insert(&readme, &record, "", &[]).unwrap_err().to_string().contains("has no lines"));
+        assert!(plots(&args).unwrap_err().to_string().contains("has no lines"));
     }
 }

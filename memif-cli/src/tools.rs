@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use memif_os::cpu::CoreList;
 use memif_os::thread;
-use memif_pmd::{Idle, RxMode, Stop, Workers};
+use memif_pmd::{Burst, Idle, RxMode, Stop, Workers};
 
 use crate::args::{EchoArgs, ForwardArgs, RunArgs, SinkArgs};
 use crate::capture::Capture;
@@ -153,18 +153,30 @@ fn relays(
     let mut feeds = Feeds::default();
     let mut modes = Vec::new();
     let mut workers = Workers::new().burst(args.burst.into());
-    for (from, to) in ways {
+    for (from, to) in ways.iter().filter(|(_, to)| !to.only_replays()) {
         let outlets = to.tx_count().min(from.rx_count());
         for queue in 0..outlets {
             let (mut relay, published) = Relay::new(over);
             feeds.follow(published);
+            // what comes back to a replay is dropped: a worker of its own would poll for that alone
+            let (mut drains, mut back) = (Vec::new(), Vec::new());
+            if from.only_replays() {
+                let (relay, published) = Relay::new(over);
+                feeds.follow(published);
+                drains.push((relay, Burst::new(args.burst.into())?));
+                back.push((inlets(*to, 0, 1)?, from.tx(0)?));
+            }
             let inlets = inlets(*from, queue, outlets)?;
-            modes.extend(inlets.iter().map(|rx| rx.mode()));
-            let queues = (inlets, to.tx(queue)?);
-            workers = place(workers, args.core.as_ref(), queue, queues, move |(from, tx), burst| {
+            let all = inlets.iter().chain(back.iter().flat_map(|(from, _)| from));
+            modes.extend(all.map(|rx| rx.mode()));
+            let queues = (inlets, to.tx(queue)?, back);
+            workers = place(workers, args.core.as_ref(), queue, queues, move |(from, tx, back), burst| {
                 if in_place {
                     relay.turn_in_place(from, &mut **tx, burst.capacity());
                 } else {
+                    relay.turn(from, &mut **tx, burst);
+                }
+                for ((relay, burst), (from, tx)) in drains.iter_mut().zip(back) {
                     relay.turn(from, &mut **tx, burst);
                 }
             });

@@ -86,6 +86,11 @@ pub(crate) trait Port {
         false
     }
 
+    /// Whether it drops all packets that are sent to it, as it only replays.
+    fn only_replays(&self) -> bool {
+        false
+    }
+
     /// Number of packets dropped so far, by reason.
     fn drops(&self) -> Drops;
 

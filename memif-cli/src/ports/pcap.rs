@@ -91,6 +91,10 @@ impl Port for ReplayPort {
         Ok(Box::new(NullOutlet::dropping("sent_to_replay", &self.losses)))
     }
 
+    fn only_replays(&self) -> bool {
+        true
+    }
+
     fn drops(&self) -> Drops {
         self.losses.read()
     }

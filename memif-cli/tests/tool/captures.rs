@@ -87,6 +87,10 @@ fn packets_that_cannot_be_replayed_are_counted() {
     wait_for(folder.path(), "m.sock");
     let replay = Tool::start(folder.path(), "forward pcap:cut.pcap m.sock --loop --json");
     generator.wait().success();
+    // a second worker that polls for them would take a core
+    let threads = fs::read_dir(format!("/proc/{}/task", replay.child.id())).unwrap().flatten();
+    let names = threads.map(|thread| fs::read_to_string(thread.path().join("comm")).unwrap_or_default());
+    assert_eq!(names.filter(|name| name.trim() == "memif-worker").count(), 1);
     replay.signal("INT");
     assert_eq!(number(&replay.wait().success(), "/drops/sent_to_replay"), 100);
 }

@@ -128,8 +128,9 @@ fn with_threads(limit: u32, tool: &Path) -> Option<Command> {
         command.args(["--user", "--map-current-user"]);
         command
     };
+    command.args(["prlimit", &format!("--nproc={limit}")]);
     let allowed = Command::new(command.get_program()).args(command.get_args()).arg("true").output();
-    command.args(["prlimit", &format!("--nproc={limit}")]).arg(tool);
+    command.arg(tool);
     allowed.is_ok_and(|output| output.status.success()).then_some(command)
 }
 

@@ -1,5 +1,7 @@
 //! Network interfaces, by AF_PACKET and AF_XDP: the two ends of a pair, in a namespace of its own.
 
+use std::fs;
+
 use crate::harness::{Tool, folder, number, run, wait_for};
 use crate::links::{add_pair, allowed, delete, inside};
 
@@ -39,6 +41,23 @@ fn packets_go_from_one_interface_to_the_other() {
             "{from} {to}: {summary}"
         );
     }
+}
+
+#[test]
+fn the_packet_memory_of_an_xdp_port_lies_on_huge_pages_where_there_are_any() {
+    let enabled = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    if !allowed() || enabled.is_empty() || enabled.contains("[never]") {
+        return;
+    }
+    let folder = folder();
+    let holder = holder(folder.path());
+    let sink = Tool::start_inside(&holder, folder.path(), "sink xdp:v1 --json");
+    sink.next_line();
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", sink.child.id())).unwrap();
+    let sizes =
+        maps.lines().filter_map(|line| line.strip_prefix("AnonHugePages:")?.trim().strip_suffix(" kB"));
+    let huge: u64 = sizes.map(|size| size.parse::<u64>().unwrap()).sum();
+    assert!(huge >= 2048, "{huge} KiB on huge pages");
 }
 
 #[test]

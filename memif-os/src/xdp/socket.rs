@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use rustix::io::Errno;
+use rustix::mm::{Advice, madvise};
 use rustix::net::{SendFlags, send};
 use xdp::nic::NicIndex;
 use xdp::slab::{HeapSlab, Slab};
@@ -19,6 +20,11 @@ use super::program::XdpProgram;
 
 /// Descriptors of a ring. Each direction has as many frames.
 const RING: u32 = 2048;
+/// Frames of the packet memory, of one page each.
+const FRAMES: u32 = 2 * RING;
+const FRAME: usize = 4096;
+/// Bytes at the front of a frame that the kernel has for itself.
+const RESERVED: usize = 256;
 /// Most packets that are moved in one call of the ring library.
 const BATCH: usize = 256;
 /// In copy mode, the kernel sends at most this many packets per system call.
@@ -94,6 +100,16 @@ fn plain(error: SocketError) -> io::Error {
     }
 }
 
+/// Asks for transparent huge pages, before a page is used. Where there are none, the memory lies on normal pages.
+fn prefer_huge_pages(memory: &mut Umem) {
+    // SAFETY: the packet goes back to its memory right here.
+    let Some(first) = (unsafe { memory.alloc() }) else { return };
+    let start = first.as_ptr().wrapping_sub(RESERVED).cast_mut();
+    memory.free_packet(first);
+    // SAFETY: the advice is about pages and changes no byte, whatever is there.
+    let _ = unsafe { madvise(start.cast(), FRAMES as usize * FRAME, Advice::LinuxHugepage) };
+}
+
 impl XdpSocket {
     /// Opens a socket for a queue of the interface with this index in the calling thread's network namespace. From then on,
     /// `program` redirects the queue's packets to it.
@@ -107,10 +123,11 @@ impl XdpSocket {
         let memory = UmemCfgBuilder {
             frame_size: FrameSize::FourK,
             head_room: 0,
-            frame_count: 2 * RING,
+            frame_count: FRAMES,
             ..UmemCfgBuilder::default()
         };
-        let memory = Umem::map(memory.build().map_err(io::Error::other)?)?;
+        let mut memory = Umem::map(memory.build().map_err(io::Error::other)?)?;
+        prefer_huge_pages(&mut memory);
         let rings =
             RingConfigBuilder { rx_count: RING, tx_count: RING, fill_count: RING, completion_count: RING };
         let rings = rings.build().map_err(io::Error::other)?;
@@ -140,7 +157,7 @@ impl XdpSocket {
     }
 
     /// Largest packet to send, in bytes.
-    pub const LARGEST_TO_SEND: usize = 4096 - 256;
+    pub const LARGEST_TO_SEND: usize = FRAME - RESERVED;
 
     /// Calls `take` with each received packet, in order. If it returns false, it has not taken that packet: the call ends, and the
     /// next call begins with it.

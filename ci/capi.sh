@@ -27,12 +27,7 @@ exits_with() {
 warnings=(-Wall -Wextra -Werror -pedantic)
 
 step "install"
-# as a packager does, since packages are made of it; moved to where the tests have it
-export PATH=$target/tools:$PATH
-rm -rf "$target/libmemif"
-cargo cinstall --locked --release -p memif-capi --destdir "$target/libmemif" --prefix /usr --libdir /usr/lib
-cp -a "$target/libmemif/usr/." "$prefix/"
-sed -i "s|^prefix=.*|prefix=$prefix|" "$prefix/lib/pkgconfig/libmemif.pc"
+bash ci/libmemif.sh "$prefix"
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig:$prefix/share/pkgconfig LD_LIBRARY_PATH=$prefix/lib
 v4=$(pkg-config --cflags --libs libmemif)
 v1=$(pkg-config --cflags --libs libmemif-1.0)

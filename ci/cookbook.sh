@@ -9,7 +9,8 @@ tool=$(realpath "${1:-$target/release-test}")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/bin"
-ln -s "$tool/memif" "$scratch/bin/memif"
+chmod a+rx "$scratch" # recipes have other users
+install -m 755 "$tool/memif" "$scratch/bin/memif"
 
 # each block of shell behind a mark goes into a file of its own, below its heading; the name ends with what is needed
 awk -v to="$scratch" '
@@ -24,6 +25,7 @@ awk -v to="$scratch" '
 run() {
     echo "--- ${1#\# }"
     mkdir "$scratch/run"
+    ln -s "$PWD/memif-capi" "$scratch/run/memif-capi" # a recipe compiles its examples
     # shellcheck disable=SC2016 # for the shell in there
     timeout 300 unshare --net --mount --pid --fork --kill-child --mount-proc bash -c '
         mkdir -p /run/netns && mount -t tmpfs none /run/netns
@@ -43,6 +45,12 @@ for recipe in "$scratch"/*.sh; do
                 ln -sfn "$PWD/$dpdk/testpmd" "$scratch/bin/dpdk-testpmd"
                 run "$name, $suite" "$recipe"
             done
+            ;;
+        *.libmemif.sh)
+            mkdir "$scratch/libmemif"
+            bash ci/libmemif.sh "$scratch/libmemif"
+            PKG_CONFIG_PATH=$scratch/libmemif/lib/pkgconfig:$scratch/libmemif/share/pkgconfig \
+                LD_LIBRARY_PATH=$scratch/libmemif/lib run "$name" "$recipe"
             ;;
         *) run "$name" "$recipe" ;;
     esac

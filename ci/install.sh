@@ -11,7 +11,7 @@ needed=(
     python3:python3 diffutils:diff                                    # scripts of ci/
     shellcheck:shellcheck valgrind:valgrind
     util-linux:setpriv mount:mount                                    # users and namespaces
-    iproute2:ip iputils-ping:ping                                     # ci/cookbook.sh
+    iproute2:ip iputils-ping:ping tcpdump:tcpdump                     # ci/cookbook.sh
     debootstrap:debootstrap                                           # ci/bare-root.sh
 )
 missing=()

@@ -20,7 +20,7 @@ const MAX_REGIONS: usize = 64;
 pub struct Scope {
     /// Those that this process is an end of.
     pub pid: Option<u32>,
-    /// Those of this socket: a path, or an abstract address that begins with `@`.
+    /// Those of this socket: a path, which may begin in the current folder, or an abstract address that begins with `@`.
     pub socket: Option<String>,
 }
 
@@ -42,7 +42,13 @@ pub struct Observer {
 impl Observer {
     /// An observer without links: [`scan`](Self::scan) finds them.
     #[must_use]
-    pub const fn new(scope: Scope) -> Self {
+    pub fn new(mut scope: Scope) -> Self {
+        // links have whole paths
+        if let Some(socket) = scope.socket.as_mut().filter(|socket| !socket.starts_with('@'))
+            && let Ok(path) = std::path::absolute(&*socket)
+        {
+            *socket = path.display().to_string();
+        }
         Self { scope, links: Vec::new(), hidden: 0 }
     }
 

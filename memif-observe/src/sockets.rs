@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::link::Role;
 use crate::processes::{Mapper, printable};
@@ -30,12 +31,13 @@ impl Sockets {
         let mut sockets = Self::default();
         for inode in mapper.sockets() {
             match names.get(&inode) {
-                Some(Some(name)) if !sockets.accepted.contains(name) => sockets.accepted.push(name.clone()),
+                Some(Some(name)) => sockets.accepted.push(whole(name, mapper.pid)),
                 Some(None) => sockets.connecting = true,
                 _ => {}
             }
         }
         sockets.accepted.sort_unstable();
+        sockets.accepted.dedup();
         sockets
     }
 
@@ -55,6 +57,18 @@ impl Sockets {
             _ => None,
         }
     }
+}
+
+/// The whole path of a socket's name, which may begin in the folder of the process that listens.
+fn whole(name: &str, pid: u32) -> String {
+    let folder =
+        if name.starts_with(['/', '@']) { None } else { fs::read_link(format!("/proc/{pid}/cwd")).ok() };
+    folder.map_or_else(|| name.to_owned(), |folder| printable(&joined(&folder, name)))
+}
+
+/// A path in a folder, without `.`.
+fn joined(folder: &Path, name: &str) -> String {
+    folder.join(name).components().collect::<PathBuf>().display().to_string()
 }
 
 /// Of each connected seqpacket socket in the text of `/proc/net/unix` the name, by inode. Lines that are none are left out:
@@ -92,6 +106,14 @@ a name of two lines
         found.sort_unstable();
         let name = |name: &str| Some(name.to_owned());
         assert_eq!(found, [(12, name("/run/m.sock")), (13, None), (15, name("@a name"))]);
+    }
+
+    #[test]
+    fn a_name_in_a_folder_is_a_whole_path() {
+        for name in ["m.sock", "./m.sock", "/run/m.sock"] {
+            assert_eq!(joined(Path::new("/run"), name), "/run/m.sock");
+        }
+        assert_eq!(whole("@abstract", std::process::id()), "@abstract");
     }
 
     #[test]

@@ -47,6 +47,17 @@ fn a_link_of_other_processes_is_shown_with_its_rate() {
 }
 
 #[test]
+fn a_socket_is_found_by_any_path_of_it() {
+    let folder = folder();
+    let (_sink, _generator) = pair(folder.path(), "--rate 2k");
+    let path = folder.path().join("m.sock").display().to_string();
+    for named in ["m.sock", "./m.sock", &path] {
+        let shown = shown(folder.path(), named);
+        assert_eq!(shown.pointer("/links/0/socket").unwrap(), &Value::from(path.as_str()), "{named}");
+    }
+}
+
+#[test]
 fn a_receiver_that_hangs_is_pointed_at() {
     let folder = folder();
     let (sink, generator) = pair(folder.path(), "");

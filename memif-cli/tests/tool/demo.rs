@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -93,18 +93,18 @@ fn the_demo_takes_its_options_without_a_command() {
     assert!(number(&summary, "/verified") > 0, "{summary}");
 }
 
+/// What a command prints whose folders, for now and for temporary files, are this one.
+fn output_in(folder: &Path, command: &mut Command) -> Output {
+    let command = command.current_dir(folder).env("TMPDIR", folder).env_remove("RUST_LOG");
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
 #[test]
 fn a_demo_without_descriptors_says_so() {
     let folder = folder();
     for limit in [12, 18, 22] {
-        let script = format!("ulimit -n {limit} && exec '{}' --seconds 1000 --wait 3", program());
-        let output = Command::new("sh")
-            .args(["-c", &script])
-            .env("TMPDIR", folder.path())
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let script = format!("ulimit -n {limit} && exec '{}' --seconds 1000 --wait 10", program());
+        let output = output_in(folder.path(), Command::new("sh").args(["-c", &script]));
         let stderr = String::from_utf8_lossy(&output.stderr);
         let last = stderr.lines().last().unwrap_or_default();
         assert_eq!(output.status.code(), Some(1), "{limit}: {stderr}");
@@ -148,14 +148,7 @@ fn a_demo_without_threads_says_so() {
             eprintln!("not tested: user namespaces are not allowed");
             return;
         };
-        let output = command
-            .args(["--seconds", "0.1"])
-            .current_dir(folder.path())
-            .env("TMPDIR", folder.path())
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = output_in(folder.path(), command.args(["--seconds", "0.1"]));
         let stderr = String::from_utf8_lossy(&output.stderr);
         if limit > 10 && output.status.success() {
             continue; // a machine with fewer threads in the library

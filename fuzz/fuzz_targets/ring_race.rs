@@ -10,6 +10,7 @@ use std::thread;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use memif_fuzz::memory::{AnyDesc, Inbox, Role, line_of, packet, region};
+use memif_fuzz::sender::LOOK_FROM;
 use memif_ring::buffers::BufferAddr;
 use memif_ring::burst::Tally;
 use memif_ring::end::{Receiver, Sender};
@@ -245,7 +246,7 @@ fn work(on: &MockRegion, ring: MockRing<'_>, input: &Input, size: usize) -> Resu
             }
         }
         (Work::Send(steps), Role::Master) => {
-            let mut end = TailSender::new(ring);
+            let mut end = TailSender::new(ring).with_look_ahead(LOOK_FROM);
             rounds.flat_map(|_| steps).try_for_each(|step| send(on, &mut end, *step, size, &mut tally))?;
         }
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use memif_fuzz::memory::{Edge, Mischief, OwnBuffers, Role, Row, Twin, line_of, move_peer, packet, region};
-use memif_fuzz::sender::Sender;
+use memif_fuzz::sender::{LOOK_FROM, Sender};
 use memif_ring::burst::Tally;
 use memif_ring::end::Sender as _;
 use memif_ring::fault::{DropReason, PeerFault};
@@ -109,7 +109,7 @@ impl<'a> Real<'a> {
         match role {
             Role::Slave if packed => Self::Slave(HeadSender::new(twin.shared.ring(), twin.packed_table())),
             Role::Slave => Self::Slave(HeadSender::new(twin.shared.ring(), twin.table())),
-            Role::Master => Self::Master(TailSender::new(twin.shared.ring())),
+            Role::Master => Self::Master(TailSender::new(twin.shared.ring()).with_look_ahead(LOOK_FROM)),
         }
     }
 

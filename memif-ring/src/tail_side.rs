@@ -11,7 +11,7 @@ use crate::layout::{DESCS_A_LINE, Desc, DescFlags};
 use crate::region::{Buffer, RegionMap};
 use crate::send::{At, NoBytes, Room, SendSlots, fill_run, fill_steps, return_empty, send_burst};
 use crate::shm::{RingMemory, SpanMut};
-use crate::tuning::LOOK_FROM;
+use crate::tuning::look_from;
 
 /// What both directions share: the master's index, and the check of the slave's.
 #[derive(Debug)]
@@ -282,11 +282,16 @@ fn clear_next<R: RingMemory>(ring: &R, from: u16, until: u16) {
 
 /// Sends on M2S: fills the buffers that the slave posted up to `head`, then moves `tail`.
 #[derive(Debug)]
-pub struct TailSender<R>(Tail<R>);
+pub struct TailSender<R> {
+    side: Tail<R>,
+    /// Bytes of a burst's first packet from which on it looks ahead.
+    look_from: usize,
+}
 
 struct PostedSlots<'a, R> {
     ring: &'a R,
     regions: &'a RegionMap,
+    look_from: usize,
 }
 
 impl<'a, R: RingMemory> PostedSlots<'a, R> {
@@ -308,7 +313,7 @@ impl<'a, R: RingMemory> SendSlots<'a> for PostedSlots<'a, R> {
         until: u16,
         packets: &mut (impl Iterator<Item = &'p [u8]> + Clone),
     ) -> (At<()>, Option<&'p [u8]>) {
-        let is_long = packets.clone().next().is_some_and(|packet| packet.len() >= LOOK_FROM);
+        let is_long = packets.clone().next().is_some_and(|packet| packet.len() >= self.look_from);
         let (index, other) = if is_long {
             fill_steps(from.index, until, packets, |index| self.buffer(index))
         } else {
@@ -342,13 +347,20 @@ impl<R: RingMemory> TailSender<R> {
     /// The sending end of a ring that was just attached. Sets `tail` to 0.
     #[must_use]
     pub fn new(ring: R) -> Self {
-        Self(Tail::new(ring))
+        Self { side: Tail::new(ring), look_from: look_from() }
+    }
+
+    /// Looks ahead in bursts whose first packet has at least so many bytes, instead of [`look_from`]: for tests of both ways
+    /// on one processor.
+    #[must_use]
+    pub fn with_look_ahead(self, from: usize) -> Self {
+        Self { look_from: from, ..self }
     }
 
     /// The ring.
     #[inline(always)]
     pub const fn ring(&self) -> &R {
-        &self.0.ring
+        &self.side.ring
     }
 }
 
@@ -362,10 +374,10 @@ impl<R: RingMemory> Sender for TailSender<R> {
         packets: &P,
         tally: &mut Tally,
     ) -> Result<usize, PeerFault> {
-        let side = &mut self.0;
+        let side = &mut self.side;
         let wanted = if side.short { usize::MAX } else { packets.count() };
         let until = side.next.wrapping_add(side.ready(wanted)?);
-        let mut slots = PostedSlots { ring: &side.ring, regions };
+        let mut slots = PostedSlots { ring: &side.ring, regions, look_from: self.look_from };
         let mut at = At { index: side.next, place: () };
         let room = Room { until, size: side.ring.size() };
         let done = send_burst(&mut slots, &mut at, room, packets.packets(), tally);
@@ -377,7 +389,7 @@ impl<R: RingMemory> Sender for TailSender<R> {
 
     #[inline(always)]
     fn free(&mut self, wanted: usize) -> Result<u16, PeerFault> {
-        self.0.ready(wanted)
+        self.side.ready(wanted)
     }
 
     #[inline(always)]
@@ -402,20 +414,20 @@ impl<R: RingMemory> Sender for TailSender<R> {
         regions: &'s RegionMap,
         ahead: u16,
     ) -> Option<Result<Buffer<'s>, DropReason>> {
-        self.0.buffer(regions, ahead)
+        self.side.buffer(regions, ahead)
     }
 
     fn complete(&mut self, ahead: u16, flags: DescFlags, _start: u32, length: u32) {
-        self.0.ring.complete_desc(self.0.next.wrapping_add(ahead), flags, length);
+        self.side.ring.complete_desc(self.side.next.wrapping_add(ahead), flags, length);
     }
 
     #[inline(always)]
     fn position(&self) -> u16 {
-        self.0.next
+        self.side.next
     }
 
     fn commit(&mut self, slots: u16) {
-        self.0.next = self.0.next.wrapping_add(slots.min(self.0.known()));
-        self.0.publish();
+        self.side.next = self.side.next.wrapping_add(slots.min(self.side.known()));
+        self.side.publish();
     }
 }

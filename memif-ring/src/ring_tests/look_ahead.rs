@@ -6,7 +6,7 @@ use core::cell::Cell;
 use super::*;
 use crate::burst::receive_burst;
 use crate::shm::SpanMut;
-use crate::tuning::{LOOK_FROM, RECEIVE_STEP};
+use crate::tuning::RECEIVE_STEP;
 
 /// Packets of two steps and a half.
 const MANY: usize = RECEIVE_STEP * 5 / 2;

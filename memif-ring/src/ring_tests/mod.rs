@@ -26,6 +26,9 @@ use crate::tuning::PACKET_ALIGN;
 /// Flags of the last, or only, descriptor of a packet.
 const LAST: DescFlags = DescFlags::empty();
 
+/// Bytes of a burst's first packet from which on masters look ahead here, whatever the processor.
+const LOOK_FROM: usize = 129;
+
 /// Takes up to `room` packets of any size.
 struct Inbox {
     packets: Vec<Vec<u8>>,
@@ -117,7 +120,7 @@ impl<'a> Link<'a> for Packed<'a> {
 impl<'a> Link<'a> for M2s<'a> {
     fn over(shared: &'a MockRegion) -> Self {
         let mut slave = HeadReceiver::new(shared.ring(), shared.buffers());
-        let master = TailSender::new(shared.ring());
+        let master = TailSender::new(shared.ring()).with_look_ahead(LOOK_FROM);
         slave.flush();
         Self { slave, master, tallies: Default::default() }
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use memif_os::huge_pages::HugePages;
 use memif_os::page_pool::{Block, PagePool};
 use memif_ring::layout::MAX_PACKET_SIZE;
+use memif_ring::shm::Span;
 
 use super::iter::{Entry, Packets, PacketsMut};
 use crate::error::{Error, PushError};
@@ -247,6 +248,28 @@ impl Burst {
         self.fill.packets += 1;
         self.fill.used = (start + len).next_multiple_of(ALIGN);
         Some(packet)
+    }
+
+    /// Appends copies of packets of valid lengths, up to the first for which there is no room. Returns how many.
+    #[inline(always)]
+    pub(super) fn append_all(&mut self, packets: &[Span<'_>]) -> usize {
+        let free = self.entries.get_mut(self.fill.packets..).unwrap_or_default();
+        // locals stay in registers, and a block's fields would be loaded anew for each packet
+        let memory: &mut [u8] = &mut self.memory;
+        let (headroom, mut used, mut count) = (self.headroom, self.fill.used, 0);
+        for (span, entry) in packets.iter().zip(free) {
+            let (start, len) = (used + headroom, span.len());
+            let Some(packet) = memory.get_mut(start..start + len) else { break };
+            span.copy_to(packet);
+            #[expect(clippy::cast_possible_truncation, reason = "a burst is below 2^32 bytes")]
+            let place = Entry { start: start as u32, len: len as u32 };
+            *entry = place;
+            used = (start + len).next_multiple_of(ALIGN);
+            count += 1;
+        }
+        self.fill.used = used;
+        self.fill.packets += count;
+        count
     }
 
     /// The entries of the packets that are shown.

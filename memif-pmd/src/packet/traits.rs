@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::{Index, IndexMut};
 
 use memif_ring::burst::{PacketSink, PacketSource};
+use memif_ring::shm::Span;
 
 use super::burst::Burst;
 use super::iter::{Packets, PacketsMut};
@@ -66,6 +67,11 @@ impl PacketSink for Burst {
     #[inline(always)]
     fn room(&self) -> usize {
         Burst::room(self)
+    }
+
+    #[inline(always)]
+    fn push_all(&mut self, packets: &[Span<'_>]) -> usize {
+        self.append_all(packets)
     }
 }
 

@@ -393,4 +393,16 @@ mod tests {
         fs::write(&readme, "a\n").unwrap();
         assert!(plots(&args).unwrap_err().to_string().contains("has no lines"));
     }
+
+    #[test]
+    fn a_readme_shows_the_summary_and_the_plots() {
+        let folder = tempfile::tempdir().unwrap();
+        let readme = folder.path().join("README.md");
+        fs::write(&readme, "<!-- figures: x -->\n<!-- end of figures -->\n").unwrap();
+        let images = vec![("p.svg".into(), "P".into())];
+        let excerpt = Excerpt { machine: String::new(), summary: "new\n".into(), images };
+        insert(&readme, &excerpt.lines(&readme, &folder.path().join("r"))).unwrap();
+        let text = read(&readme).unwrap();
+        assert!(text.contains("\nnew\n") && text.contains("\n![P](r/p.svg)\n"), "{text}");
+    }
 }

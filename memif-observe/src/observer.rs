@@ -8,7 +8,7 @@ use memif_os::region_file::ObservedRegion;
 use crate::error::ObserveError;
 use crate::link::{End, FileId, Link, Region, Role};
 use crate::processes::{Mapper, begins_with_ring, by_file, check, mappers, printable};
-use crate::sockets::Sockets;
+use crate::sockets::{Sockets, whole};
 
 /// Most links that are observed at a time.
 pub const MAX_LINKS: usize = 4096;
@@ -44,11 +44,7 @@ impl Observer {
     #[must_use]
     pub fn new(mut scope: Scope) -> Self {
         // links have whole paths
-        if let Some(socket) = scope.socket.as_mut().filter(|socket| !socket.starts_with('@'))
-            && let Ok(path) = std::path::absolute(&*socket)
-        {
-            *socket = path.display().to_string();
-        }
+        scope.socket = scope.socket.map(|socket| whole(&socket, || std::env::current_dir().ok()));
         Self { scope, links: Vec::new(), hidden: 0 }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::link::Role;
 use crate::processes::{Mapper, printable};
@@ -31,10 +31,13 @@ impl Sockets {
         let mut sockets = Self::default();
         for inode in mapper.sockets() {
             match names.get(&inode) {
-                Some(Some(name)) => sockets.accepted.push(whole(name, mapper.pid)),
+                Some(Some(name)) if !sockets.accepted.contains(name) => sockets.accepted.push(name.clone()),
                 Some(None) => sockets.connecting = true,
                 _ => {}
             }
+        }
+        for name in &mut sockets.accepted {
+            *name = whole(name, || fs::read_link(format!("/proc/{}/cwd", mapper.pid)).ok());
         }
         sockets.accepted.sort_unstable();
         sockets.accepted.dedup();
@@ -59,16 +62,18 @@ impl Sockets {
     }
 }
 
-/// The whole path of a socket's name, which may begin in the folder of the process that listens.
-fn whole(name: &str, pid: u32) -> String {
-    let folder =
-        if name.starts_with(['/', '@']) { None } else { fs::read_link(format!("/proc/{pid}/cwd")).ok() };
-    folder.map_or_else(|| name.to_owned(), |folder| printable(&joined(&folder, name)))
-}
-
-/// A path in a folder, without `.`.
-fn joined(folder: &Path, name: &str) -> String {
-    folder.join(name).components().collect::<PathBuf>().display().to_string()
+/// The whole path of a socket's name, without `.`, in printable form. A relative name begins in the folder that `folder` returns,
+/// and stays relative if that returns none. An abstract address stays as it is.
+pub(crate) fn whole(name: &str, folder: impl FnOnce() -> Option<PathBuf>) -> String {
+    let path = match name.as_bytes().first() {
+        Some(b'@') => None,
+        Some(b'/') => Some(PathBuf::from(name)),
+        _ => folder().map(|folder| folder.join(name)),
+    };
+    path.map_or_else(
+        || name.to_owned(),
+        |path| printable(&path.components().collect::<PathBuf>().display().to_string()),
+    )
 }
 
 /// Of each connected seqpacket socket in the text of `/proc/net/unix` the name, by inode. Lines that are none are left out:
@@ -109,11 +114,13 @@ a name of two lines
     }
 
     #[test]
-    fn a_name_in_a_folder_is_a_whole_path() {
-        for name in ["m.sock", "./m.sock", "/run/m.sock"] {
-            assert_eq!(joined(Path::new("/run"), name), "/run/m.sock");
+    fn a_name_becomes_a_whole_path_without_dots() {
+        for name in ["m.sock", "./m.sock", "/run/m.sock", "/run/./m.sock", "//run//m.sock"] {
+            assert_eq!(whole(name, || Some("/run".into())), "/run/m.sock");
         }
-        assert_eq!(whole("@abstract", std::process::id()), "@abstract");
+        assert_eq!(whole("m.sock", || None), "m.sock");
+        assert_eq!(whole("@./abstract", || panic!("an abstract address is in no folder")), "@./abstract");
+        assert_eq!(whole("/run/m.sock", || panic!("the path is whole")), "/run/m.sock");
     }
 
     #[test]

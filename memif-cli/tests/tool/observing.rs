@@ -12,7 +12,12 @@ use crate::harness::{PATIENCE, Tool, folder, program, run, wait_for};
 
 /// A sink and a generator on `m.sock`, which run for as long as they are kept.
 pub(crate) fn pair(folder: &Path, options: &str) -> (Tool, Tool) {
-    let sink = Tool::start(folder, "sink m.sock,role=master --json");
+    pair_bound_to(folder, "m.sock", options)
+}
+
+/// The same, where the sink gives `m.sock` another name.
+fn pair_bound_to(folder: &Path, name: &str, options: &str) -> (Tool, Tool) {
+    let sink = Tool::start(folder, &format!("sink {name},role=master --json"));
     wait_for(folder, "m.sock");
     let generator = Tool::start(folder, &format!("gen m.sock --json {options}"));
     // the link is up once it reports
@@ -49,11 +54,15 @@ fn a_link_of_other_processes_is_shown_with_its_rate() {
 #[test]
 fn a_socket_is_found_by_any_path_of_it() {
     let folder = folder();
-    let (_sink, _generator) = pair(folder.path(), "--rate 2k");
     let path = folder.path().join("m.sock").display().to_string();
-    for named in ["m.sock", "./m.sock", &path] {
-        let shown = shown(folder.path(), named);
-        assert_eq!(shown.pointer("/links/0/socket").unwrap(), &Value::from(path.as_str()), "{named}");
+    let dotted = folder.path().join("./m.sock").display().to_string();
+    for bound in ["m.sock", &dotted] {
+        let (_sink, _generator) = pair_bound_to(folder.path(), bound, "--rate 2k");
+        for named in ["m.sock", "./m.sock", &path, &dotted] {
+            let shown = shown(folder.path(), named);
+            let socket = shown.pointer("/links/0/socket");
+            assert_eq!(socket, Some(&Value::from(path.as_str())), "bound to {bound}, named {named}");
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! The head of a test packet: its IP header, its UDP header and its numbers.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use etherparse::checksum::Sum16BitWords;
 
 use super::ip::{fold, ones_sum};
@@ -11,6 +9,7 @@ use super::layout::{
     MAGIC_FILLED, MAGIC_PLAIN, QUEUE, Stream, UDP, UDP_CHECKSUM, UDP_LENGTH, UDP_PORTS, UDP_SOURCE,
     UDP_TARGET, Version, bytes, put,
 };
+use super::route::Addresses;
 
 /// The part of a test packet that is neither Ethernet header nor body.
 #[derive(Clone, Copy, Debug)]
@@ -86,42 +85,30 @@ impl Head {
         put(&mut self.udp, UDP_SOURCE, &port);
     }
 
-    /// Sets the addresses of an IPv4 header.
-    pub(super) fn set_ipv4(&mut self, source: Ipv4Addr, target: Ipv4Addr) {
-        if let IpHeader::V4(ip) = &mut self.ip
-            && (bytes(ip, IPV4_SOURCE) != source.octets() || bytes(ip, IPV4_TARGET) != target.octets())
-        {
-            put(ip, IPV4_SOURCE, &source.octets());
-            put(ip, IPV4_TARGET, &target.octets());
-            sign(ip);
-        }
-    }
-
-    /// Sets the addresses of an IPv6 header.
-    pub(super) fn set_ipv6(&mut self, source: Ipv6Addr, target: Ipv6Addr) {
-        if let IpHeader::V6(ip) = &mut self.ip {
-            put(ip, IPV6_SOURCE, &source.octets());
-            put(ip, IPV6_TARGET, &target.octets());
+    /// Sets the addresses, if they are of its version of IP, and the checksum of an IPv4 header.
+    #[inline(always)]
+    pub(super) fn set_addresses(&mut self, addresses: Addresses) {
+        match (&mut self.ip, addresses) {
+            (IpHeader::V4(ip), Addresses::V4 { source, target }) => {
+                let new = (source.octets(), target.octets());
+                if new != (bytes(ip, IPV4_SOURCE), bytes(ip, IPV4_TARGET)) {
+                    put(ip, IPV4_SOURCE, &new.0);
+                    put(ip, IPV4_TARGET, &new.1);
+                    sign(ip);
+                }
+            }
+            (IpHeader::V6(ip), Addresses::V6 { source, target }) => {
+                put(ip, IPV6_SOURCE, &source.octets());
+                put(ip, IPV6_TARGET, &target.octets());
+            }
+            _ => {}
         }
     }
 
     /// Gives it the addresses and ports of another packet of its stream.
     #[inline(always)]
     pub(super) fn set_route(&mut self, ip: Ip<'_>, udp: &[u8; UDP]) {
-        match (&mut self.ip, ip) {
-            (IpHeader::V4(own), Ip::V4(other)) => {
-                let addresses = IPV4_SOURCE.start..IPV4_TARGET.end;
-                if own[addresses.clone()] != other[addresses.clone()] {
-                    own[addresses.clone()].copy_from_slice(&other[addresses]);
-                    sign(own);
-                }
-            }
-            (IpHeader::V6(own), Ip::V6(other)) => {
-                let addresses = IPV6_SOURCE.start..IPV6_TARGET.end;
-                own[addresses.clone()].copy_from_slice(&other[addresses]);
-            }
-            _ => {}
-        }
+        self.set_addresses(ip.addresses());
         if self.udp[UDP_PORTS] != udp[UDP_PORTS] {
             self.set_source_port(bytes(udp, UDP_SOURCE));
             put(&mut self.udp, UDP_TARGET, &udp[UDP_TARGET]);
@@ -178,9 +165,23 @@ impl Ip<'_> {
         }
     }
 
+    #[inline(always)]
+    fn addresses(self) -> Addresses {
+        match self {
+            Self::V4(ip) => {
+                let [source, target] = [IPV4_SOURCE, IPV4_TARGET].map(|field| bytes::<4>(ip, field).into());
+                Addresses::V4 { source, target }
+            }
+            Self::V6(ip) => {
+                let [source, target] = [IPV6_SOURCE, IPV6_TARGET].map(|field| bytes::<16>(ip, field).into());
+                Addresses::V6 { source, target }
+            }
+        }
+    }
+
     /// A hash of both addresses.
     #[inline(always)]
-    pub(super) fn addresses(self) -> u64 {
+    pub(super) fn hash_of_addresses(self) -> u64 {
         match self {
             Self::V4(ip) => u64::from_be_bytes(bytes(ip, IPV4_SOURCE.start..IPV4_TARGET.end)),
             Self::V6(ip) => {

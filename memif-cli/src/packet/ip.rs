@@ -1,6 +1,6 @@
 //! Checks of IP packets of any origin.
 
-use super::layout::{ETHER_TYPE, Framing, IPV4, IPV6, MIN_SIZE, TAG_TYPE, TAGGED};
+use super::layout::{ETHER_TYPE, ETHER_TYPE_IPV6, Framing, IPV4, IPV6, MIN_SIZE, TAG_TYPE, TAGGED};
 
 /// Whether a packet of any origin is IP with the length that its header says, and for IPv4 with a correct header checksum.
 pub(crate) fn is_sound_ip(packet: &[u8], framing: Framing) -> bool {
@@ -13,7 +13,7 @@ pub(crate) fn is_sound_ip(packet: &[u8], framing: Framing) -> bool {
     let kind = ethernet.split_last_chunk().map(|(_, kind)| kind);
     match (kind, ip.first().map(|first| first >> 4)) {
         (None | Some([0x08, 0x00]), Some(4)) => is_sound_ipv4(ip, padded),
-        (None | Some([0x86, 0xdd]), Some(6)) => is_sound_ipv6(ip, padded),
+        (None | Some(&ETHER_TYPE_IPV6), Some(6)) => is_sound_ipv6(ip, padded),
         _ => false,
     }
 }

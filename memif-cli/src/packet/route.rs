@@ -23,15 +23,28 @@ pub(crate) enum Addresses {
 impl Addresses {
     /// These addresses, and for one that is not given the default. `None` when one is IPv4 and the other IPv6.
     pub(crate) fn new(source: Option<IpAddr>, target: Option<IpAddr>) -> Option<Self> {
-        match (source, target) {
-            (None, None) => Some(Self::V4 { source: SOURCE_V4, target: TARGET_V4 }),
-            (Some(IpAddr::V4(source)), None) => Some(Self::V4 { source, target: TARGET_V4 }),
-            (None, Some(IpAddr::V4(target))) => Some(Self::V4 { source: SOURCE_V4, target }),
-            (Some(IpAddr::V4(source)), Some(IpAddr::V4(target))) => Some(Self::V4 { source, target }),
-            (Some(IpAddr::V6(source)), None) => Some(Self::V6 { source, target: TARGET_V6 }),
-            (None, Some(IpAddr::V6(target))) => Some(Self::V6 { source: SOURCE_V6, target }),
-            (Some(IpAddr::V6(source)), Some(IpAddr::V6(target))) => Some(Self::V6 { source, target }),
+        let version =
+            if source.or(target).is_some_and(|given| given.is_ipv6()) { Version::V6 } else { Version::V4 };
+        let (default_source, default_target) = Self::of(version).pair();
+        match (source.unwrap_or(default_source), target.unwrap_or(default_target)) {
+            (IpAddr::V4(source), IpAddr::V4(target)) => Some(Self::V4 { source, target }),
+            (IpAddr::V6(source), IpAddr::V6(target)) => Some(Self::V6 { source, target }),
             _ => None,
+        }
+    }
+
+    /// The addresses of a version of IP by default.
+    pub(crate) fn of(version: Version) -> Self {
+        match version {
+            Version::V4 => Self::V4 { source: SOURCE_V4, target: TARGET_V4 },
+            Version::V6 => Self::V6 { source: SOURCE_V6, target: TARGET_V6 },
+        }
+    }
+
+    fn pair(self) -> (IpAddr, IpAddr) {
+        match self {
+            Self::V4 { source, target } => (source.into(), target.into()),
+            Self::V6 { source, target } => (source.into(), target.into()),
         }
     }
 
@@ -58,7 +71,6 @@ pub(crate) struct Route {
 impl Default for Route {
     /// IPv4, and one flow.
     fn default() -> Self {
-        let addresses = Addresses::V4 { source: SOURCE_V4, target: TARGET_V4 };
-        Self { addresses, vlan: None, flows: 1 }
+        Self { addresses: Addresses::of(Version::V4), vlan: None, flows: 1 }
     }
 }

@@ -101,15 +101,15 @@ impl Template {
         let port = FIRST_PORT | u16::try_from(flow % FLOW_PORTS).unwrap_or_default();
         self.head.set_source_port(port.to_be_bytes());
         let further = flow / FLOW_PORTS;
-        match self.route.addresses {
+        self.head.set_addresses(match self.route.addresses {
             Addresses::V4 { source, target } => {
-                self.head.set_ipv4(u32::from(source).wrapping_add(further).into(), target);
+                Addresses::V4 { source: u32::from(source).wrapping_add(further).into(), target }
             }
             Addresses::V6 { source, target } => {
-                self.head.set_ipv6(u128::from(source).wrapping_add(further.into()).into(), target);
+                Addresses::V6 { source: u128::from(source).wrapping_add(further.into()).into(), target }
             }
-        }
-        self.key = self.stream.key_on(self.head.ip.borrow().addresses(), &self.head.udp);
+        });
+        self.key = self.stream.key_on(self.head.ip.borrow().hash_of_addresses(), &self.head.udp);
     }
 }
 

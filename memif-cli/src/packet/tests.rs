@@ -12,11 +12,7 @@ use Version::{V4, V6};
 const STREAM: Stream = Stream { instance: 0x00ad_beef, queue: 255 };
 
 fn route(version: Version) -> Route {
-    let addresses = match version {
-        V4 => Addresses::V4 { source: SOURCE_V4, target: TARGET_V4 },
-        V6 => Addresses::V6 { source: SOURCE_V6, target: TARGET_V6 },
-    };
-    Route { addresses, ..Route::default() }
+    Route { addresses: Addresses::of(version), ..Route::default() }
 }
 
 fn packet_of(version: Version, framing: Framing, size: usize, fill: Fill, number: (u64, u64)) -> Vec<u8> {

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
 use rustix::net::{SendFlags, send};
+use xdp::libc::xdp::XDP_PACKET_HEADROOM;
 use xdp::nic::NicIndex;
 use xdp::slab::{HeapSlab, Slab};
 use xdp::socket::{BindFlags, SocketError, XdpSocket as Bound, XdpSocketBuilder};
@@ -24,7 +25,8 @@ const RING: u32 = 2048;
 const FRAMES: u32 = 2 * RING;
 const FRAME: usize = 4096;
 /// Bytes at the front of a frame that the kernel has for itself.
-const RESERVED: usize = 256;
+#[expect(clippy::cast_possible_truncation, reason = "it is less than a frame")]
+const RESERVED: usize = XDP_PACKET_HEADROOM as usize;
 /// Most packets that are moved in one call of the ring library.
 const BATCH: usize = 256;
 /// In copy mode, the kernel sends at most this many packets per system call.

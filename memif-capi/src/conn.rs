@@ -150,7 +150,7 @@ impl Conn {
     /// Changes how a receive queue of a link learns of packets: `MEMIF_RX_MODE_*`.
     ///
     /// # Errors
-    /// [`Code::InvalArg`]: no such mode. As [`Conn::queue_efd`].
+    /// [`Code::InvalArg`]: no such mode. Those of [`Conn::queue_efd`].
     pub(crate) fn set_rx_mode(&self, rx_mode: c_int, queue: u16) -> Outcome {
         let mode = match rx_mode {
             RX_MODE_INTERRUPT => RxMode::Interrupt,

@@ -51,7 +51,7 @@ pub(crate) fn text(field: &[u8]) -> &[u8] {
     field.get(..end).unwrap_or_default()
 }
 
-/// Like [`text`], for a field of `char`: signed or not, as the architecture has it.
+/// Works like [`text`], for a field of `char`, which is signed on some architectures.
 pub(crate) fn char_text(field: &[c_char]) -> Vec<u8> {
     field.iter().flat_map(|byte| byte.to_ne_bytes()).take_while(|byte| *byte != 0).collect()
 }

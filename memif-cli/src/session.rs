@@ -153,7 +153,7 @@ impl Session {
         self.wait_up_while(ports, limit, || Ok(()))
     }
 
-    /// As [`Session::wait_up`], as long as `check` succeeds.
+    /// Works like [`Session::wait_up`], and calls `check` again and again: an error that it returns ends the wait.
     ///
     /// # Errors
     /// Those of [`Session::wait_up`] and of `check`.

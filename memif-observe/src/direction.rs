@@ -54,8 +54,8 @@ pub struct Queue {
     pub certainty: Certainty,
 }
 
-/// The queues of `rings`, in their order; `None` for each where it cannot be told. `posted` says of each ring whether it looks
-/// as if it were full of posted buffers.
+/// The queues of `rings`, in their order; `None` for each that is not known. `posted` says of each ring whether it looks as if it
+/// were full of posted buffers.
 #[must_use]
 pub fn queues(posted: &[bool]) -> Vec<Option<Queue>> {
     let rings = posted.len();

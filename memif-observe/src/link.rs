@@ -44,7 +44,7 @@ pub struct End {
 /// A file of shared memory.
 #[derive(Clone, Debug)]
 pub struct Region {
-    /// Its index, where it can be told.
+    /// Its index, if it is known.
     pub index: Option<u16>,
     /// Which file it is.
     pub file: FileId,
@@ -125,7 +125,7 @@ impl Link {
         &self.rings
     }
 
-    /// Layout and size of all rings, where they can be told.
+    /// Layout and size of all rings, if they are known.
     #[must_use]
     pub const fn shape(&self) -> Option<Shape> {
         self.shape
@@ -143,7 +143,7 @@ impl Link {
         self.ends.is_empty()
     }
 
-    /// Name of a ring: `s2m/0`, or `ring/3` where the direction cannot be told.
+    /// Name of a ring: `s2m/0`, or `ring/3` if the direction is not known.
     #[must_use]
     pub fn ring_name(&self, number: usize) -> String {
         match self.rings.get(number).and_then(RingMeter::queue) {
@@ -228,8 +228,8 @@ impl Link {
         named
     }
 
-    /// Takes further files that both ends have mapped for the regions that descriptors name. Which is which can be told where
-    /// there is one.
+    /// Takes further files that both ends have mapped for the regions that descriptors name. Which file is which region is known
+    /// only if there is one of each.
     pub(crate) fn add_regions(&mut self, mut found: Vec<Region>) {
         let named = self.named_regions();
         if let ([index], [region]) = (named.as_slice(), found.as_mut_slice()) {

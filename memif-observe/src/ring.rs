@@ -117,13 +117,13 @@ impl RingMeter {
         self.offset
     }
 
-    /// Layout and size, where they can be told.
+    /// Layout and size, if they are known.
     #[must_use]
     pub const fn shape(&self) -> Option<Shape> {
         self.shape
     }
 
-    /// Direction and index, where they can be told.
+    /// Direction and index, if they are known.
     #[must_use]
     pub const fn queue(&self) -> Option<Queue> {
         self.queue

@@ -44,7 +44,7 @@ pub fn spawn<T: Send + 'static>(
     builder.spawn(body)
 }
 
-/// Like [`spawn`], for a thread that borrows from its scope; with the usual stack.
+/// Starts a thread as [`spawn`] does. The thread may borrow from its scope, and has the usual stack.
 ///
 /// # Errors
 /// Those of [`spawn`].
@@ -58,9 +58,9 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     Builder::new().name(name.to_owned()).spawn_scoped(scope, body)
 }
 
-/// Like [`spawn`], for a thread that nobody joins, which may be started while memory runs out: the standard library ends the
-/// process when it finds no memory for the stack on which a new thread handles signals, and [`spawn`] cannot keep other threads
-/// from taking it. This thread has no such stack. A panic of `body` ends it and nothing else.
+/// Starts a thread that nobody joins, and that may be started while memory runs out. A thread of [`spawn`] has a stack of its own
+/// to handle signals on: the standard library ends the process if there is no memory for it, and [`spawn`] cannot keep other
+/// threads from taking that memory. This thread has no such stack. A panic of `body` ends the thread and nothing else.
 ///
 /// `stack` is its size in bytes.
 ///

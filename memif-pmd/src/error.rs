@@ -145,7 +145,7 @@ pub enum Error {
     /// A port's text is not of the form that [`Port`](crate::Port) describes.
     #[error("port {socket:?}: {problem}")]
     Port {
-        /// The socket's address, as far as it can be told from the rest.
+        /// The socket's address; `…` if the text does not begin with one.
         socket: String,
         /// What is wrong with the text, and what would be right; without any value from it, which may be a secret.
         problem: String,

@@ -170,8 +170,8 @@ impl MockRegion {
         Self::laid_out(LineSize::NATIVE, 1, log2_size, stride, capacity)
     }
 
-    /// Like [`MockRegion::new`], laid out for `line`, and with buffers for so many rings of this size: the others are in
-    /// regions of their own.
+    /// Works like [`MockRegion::new`], with a layout for `line`, and with buffers for `rings` rings of this size. Rings
+    /// but the first are in regions of their own.
     ///
     /// # Panics
     /// Those of [`MockRegion::new`].
@@ -238,7 +238,7 @@ impl MockRegion {
         self.packed_buffers_in(self.first)
     }
 
-    /// Like [`MockRegion::packed_buffers`], from offset `start` on, also where that is wrong.
+    /// Works like [`MockRegion::packed_buffers`], from offset `start` on, which may be a wrong one.
     ///
     /// # Panics
     /// When the area ends behind 4 GiB.

@@ -98,7 +98,7 @@ impl RegionMap {
         Ok(unsafe { SpanMut::new(known.start.add(offset as usize), len as usize) })
     }
 
-    /// Like [`RegionMap::lookup`]; no bytes where there are not all.
+    /// Works like [`RegionMap::lookup`], but returns an empty span instead of an error.
     #[inline(always)]
     pub(crate) fn lookup_or_empty(&self, region: u16, offset: u32, len: u32) -> SpanMut<'_> {
         // SAFETY: no bytes.

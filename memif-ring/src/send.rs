@@ -157,8 +157,8 @@ pub(crate) fn fill_run<'m, 'p>(
     (index, None)
 }
 
-/// Like [`fill_run`], a few packets at a time: their slots are looked at and the lines of their bytes asked for, then the bytes
-/// are copied. For slots whose buffers are found in shared memory: [`fill_run`] would have to look at each twice.
+/// Works like [`fill_run`], but takes a few packets at a time: looks at their slots and prefetches the lines of their bytes, then
+/// copies the bytes. For slots whose buffers are found in shared memory: [`fill_run`] would have to look at each twice.
 #[inline(always)]
 pub(crate) fn fill_steps<'m, 'p>(
     mut index: u16,

@@ -89,7 +89,7 @@ impl Device {
         self.sleep(delay, RxQueue::wait)
     }
 
-    /// Like [`Device::wait`], and ends when `stop` is called, at once if it was called before.
+    /// Works like [`Device::wait`], but returns as soon as `stop` is called, and at once if it already was.
     ///
     /// # Errors
     /// Those of [`Device::wait`].

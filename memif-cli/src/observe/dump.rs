@@ -191,7 +191,7 @@ fn report(ports: &[Port]) {
         let why = if missed == 0 {
             ""
         } else if !tap.knows_buffers() {
-            "; the slave has posted no buffers, without which it cannot be told where packets end"
+            "; the slave has posted no buffers, and without their length the ends of packets are unknown"
         } else if *direction == Direction::M2s && tap.lies_elsewhere() {
             "; the slave is a zero-copy one, and may change at any time what it has received"
         } else {

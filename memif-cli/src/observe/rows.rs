@@ -63,7 +63,7 @@ pub(crate) struct RegionRow {
 /// A ring.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RingRow {
-    /// Such as `s2m/0`; `ring/3` where the direction cannot be told.
+    /// Such as `s2m/0`; `ring/3` if the direction is not known.
     pub name: String,
     /// Whether the direction was seen in the ring, or is assumed.
     pub direction_seen: Option<bool>,

@@ -18,7 +18,7 @@ pub(crate) fn text(rows: &Rows) -> String {
     text
 }
 
-/// What is said of processes that could not be observed.
+/// The line about processes that could not be observed.
 pub(crate) fn hidden(processes: usize) -> String {
     hidden_from(processes, rustix::process::geteuid().is_root())
 }

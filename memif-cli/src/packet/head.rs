@@ -193,7 +193,8 @@ impl Ip<'_> {
         }
     }
 
-    /// Whether routers may have made this header of `sent`: it has fewer hops, but at least one, and in IPv4 the right checksum.
+    /// Whether this is `sent` after routers have passed it on: the hop limit is lower but not 0, the checksum of an IPv4 header
+    /// is right, and the rest is the same.
     pub(super) fn is_routed(self, sent: Ip<'_>) -> bool {
         let (hops, sent_hops, same) = match (self, sent) {
             (Self::V4(now), Ip::V4(sent)) => {
@@ -217,7 +218,7 @@ impl Ip<'_> {
     }
 }
 
-/// The UDP checksum of an IPv6 packet. What the checksum's own field holds does not matter.
+/// The UDP checksum that an IPv6 packet must have. It does not depend on the one that is in the packet.
 pub(super) fn udp_checksum(ip: &[u8; IPV6], udp: &[u8; UDP], body: &[u8]) -> [u8; 2] {
     let (before, after) = (&udp[..UDP_CHECKSUM.start], &udp[UDP_CHECKSUM.end..]);
     let sum = Sum16BitWords::new()

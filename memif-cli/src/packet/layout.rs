@@ -187,7 +187,7 @@ pub(super) fn put(header: &mut [u8], at: Range<usize>, bytes: &[u8]) {
     header[at].copy_from_slice(bytes);
 }
 
-/// The field of `header` at `at`, which is `N` bytes long.
+/// Reads the `N` bytes of `header` that are in the range `at`.
 #[inline(always)]
 pub(super) fn bytes<const N: usize>(header: &[u8], at: Range<usize>) -> [u8; N] {
     let mut field = [0; N];

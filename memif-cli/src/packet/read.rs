@@ -101,8 +101,8 @@ impl<'p> TestPacket<'p> {
         check(key, self.sequence(), self.stamp().unwrap_or(0)).to_le_bytes() == bytes(self.udp, CHECK)
     }
 
-    /// Whether everything before the numbers but the UDP checksum is as it was sent: `expected` is the head of its stream at its
-    /// [`TestPacket::sent_size`]. In an IP packet, routers may have counted down the hops.
+    /// Whether everything before the numbers, except the UDP checksum, is as it was sent. `expected` is the head of its stream's
+    /// packets of [`TestPacket::sent_size`]. A packet without an Ethernet header may have a lower hop limit, as routers make it.
     pub(crate) fn has_head(&self, expected: &Head) -> bool {
         let same = self.ip == expected.ip.borrow() && is_same_udp(self.udp, &expected.udp);
         if self.ethernet.is_empty() {

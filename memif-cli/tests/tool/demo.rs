@@ -93,7 +93,7 @@ fn the_demo_takes_its_options_without_a_command() {
     assert!(number(&summary, "/verified") > 0, "{summary}");
 }
 
-/// What a command prints whose folders, for now and for temporary files, are this one.
+/// Runs a command in `folder`, which it also uses for temporary files, and returns what it printed.
 fn output_in(folder: &Path, command: &mut Command) -> Output {
     let command = command.current_dir(folder).env("TMPDIR", folder).env_remove("RUST_LOG");
     command.stdin(Stdio::null()).output().unwrap()

@@ -23,8 +23,8 @@
 //! can be in the middle of a chain that is being read. A descriptor with `NEXT` is never the last one; a descriptor without
 //! may be any piece. All pieces but the last are as long as a buffer, so a descriptor without `NEXT` ends a packet for
 //! certain only if it is shorter than a buffer. A packet whose last descriptor is not shorter counts as missed, and with it
-//! the next one. How long buffers are is told by those that the slave has posted: as long as none was seen, nothing is handed
-//! out. If an S2M descriptor with `NEXT` is shorter than that, its length counts instead.
+//! the next one. The buffers that the slave has posted show how long a buffer is: nothing is handed out before one was seen.
+//! If an S2M descriptor with `NEXT` is shorter than a posted buffer, its length counts instead.
 //!
 //! **Where packets begin.** At an index that a sender has published, or behind the certain end of another packet. The slot of
 //! that end must not have been overwritten when it was read, by the same rules as the packet's own slots. After a gap the last
@@ -88,7 +88,7 @@ pub struct Tap {
     direction: Direction,
     /// Bytes that are copied of a packet.
     bytes: usize,
-    /// Packets were seen that lie in other memory than the rings' own region.
+    /// A packet was seen outside of the rings' own region.
     elsewhere: bool,
     /// The next descriptor that is looked at.
     next: u16,
@@ -183,15 +183,15 @@ impl Tap {
         self.tally
     }
 
-    /// Whether a posted buffer has been seen, by which it can be told where packets end. Before, nothing is handed out: so a
-    /// program that only sends, and never posts buffers, shows nothing.
+    /// Whether a posted buffer has been seen. Its length is needed to find the ends of packets, so nothing is handed out before.
+    /// Of a slave that only sends, and never posts buffers, no packet is handed out.
     #[must_use]
     pub const fn knows_buffers(&self) -> bool {
         self.posted > 0
     }
 
-    /// Whether packets were seen that lie in other memory than the rings' own region, as those of a zero-copy slave do.
-    /// Nothing tells how long they stay as they are once their receiver has them, so M2S none of them is handed out.
+    /// Whether a packet was seen outside of the rings' own region, as packets of a zero-copy slave are. Once their receiver has
+    /// them they may change at any time, so on M2S none of them is handed out.
     #[must_use]
     pub const fn lies_elsewhere(&self) -> bool {
         self.elsewhere

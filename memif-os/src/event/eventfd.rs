@@ -85,8 +85,8 @@ impl EventFd {
         Some(told.trim() != "0")
     }
 
-    /// Adds 1 to the counter of an eventfd that no peer has. A counter that is full has not been read yet, and that is a
-    /// success too.
+    /// Adds 1 to the counter of an eventfd that no peer has. A full counter stays as it is, which is a success too: its reader
+    /// will wake up anyway.
     ///
     /// # Errors
     /// The kernel's answer to `write`.
@@ -97,11 +97,12 @@ impl EventFd {
         }
     }
 
-    /// Like [`EventFd::signal`], for an eventfd that a peer has too: does not wait whatever the peer does to it.
+    /// Adds 1 to the counter of an eventfd that a peer has too. A full counter stays as it is, which is a success too.
     ///
-    /// Where asynchronous I/O is not to be had (a sandbox may forbid it, and the machine's limit `fs.aio-max-nr` may be used
-    /// up), the counter's room is looked at before it is written to: then a peer that fills it in between, having made the
-    /// descriptor blocking, can hold up the caller until somebody reads the counter. See [`EventFd::try_notify`].
+    /// With asynchronous I/O it never waits, whatever the peer does to the eventfd. A sandbox may forbid asynchronous I/O, and
+    /// the machine's limit `fs.aio-max-nr` may be used up. Then it writes only if the counter has room. A peer that has made
+    /// the descriptor blocking can fill the counter between the two steps: the write then waits until somebody reads the
+    /// counter. [`EventFd::try_notify`] does not write in that case.
     ///
     /// # Errors
     /// The kernel's answer to `io_submit`, or to `poll` and `write`.
@@ -113,8 +114,7 @@ impl EventFd {
         }
     }
 
-    /// Like [`EventFd::notify`], for callers that may not wait at all: false, and nothing done, where asynchronous I/O is not
-    /// to be had at the moment.
+    /// Works like [`EventFd::notify`] with asynchronous I/O. Without it, does nothing and returns false. It never waits.
     ///
     /// # Errors
     /// The kernel's answer to `io_submit`.

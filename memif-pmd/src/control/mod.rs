@@ -136,7 +136,7 @@ impl Memif {
         self.plane.poll(None, timeout)
     }
 
-    /// Like [`Memif::poll`], and returns [`Polled::Cancelled`] when `stop` is called, at once if it was called before.
+    /// Works like [`Memif::poll`], but returns [`Polled::Cancelled`] as soon as `stop` is called, and at once if it already was.
     ///
     /// ```no_run
     /// use memif_pmd::{Memif, Polled, ctrl_c};

@@ -25,7 +25,8 @@ pub enum Polled {
     Handled(usize),
     /// Nothing happened in the time given, or a signal came.
     TimedOut,
-    /// [`Waker::cancel`](crate::Waker::cancel) was called, or the [`Stop`] of [`Memif::poll_until`](crate::Memif::poll_until).
+    /// [`Waker::cancel`](crate::Waker::cancel) was called, or the [`Stop`] that [`Memif::poll_until`](crate::Memif::poll_until)
+    /// was given.
     Cancelled,
 }
 

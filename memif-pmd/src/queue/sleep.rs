@@ -99,7 +99,7 @@ impl RxQueue {
         self.wait_on(None, timeout)
     }
 
-    /// Like [`RxQueue::wait`], and ends when `stop` is called, at once if it was called before.
+    /// Works like [`RxQueue::wait`], but returns as soon as `stop` is called, and at once if it already was.
     ///
     /// # Errors
     /// Those of [`RxQueue::wait`].

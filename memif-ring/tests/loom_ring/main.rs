@@ -206,8 +206,8 @@ fn explore(name: &'static str, model: impl Fn() + Send + Sync + 'static) {
     run(&loom::model::Builder::new(), name, model);
 }
 
-/// As [`explore`], where that would take hours: only executions in which threads are preempted at most three times
-/// at most.
+/// Works like [`explore`] for models that would take hours: runs only executions in which threads are preempted three times at
+/// most.
 fn explore_three_stops(name: &'static str, model: impl Fn() + Send + Sync + 'static) {
     let mut bounded = loom::model::Builder::new();
     bounded.preemption_bound = Some(3);

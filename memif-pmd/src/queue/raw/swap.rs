@@ -9,7 +9,7 @@ use super::{RawRx, RawTx};
 use crate::link::End;
 
 impl RawRx<'_> {
-    /// Exchanges the buffers of two held slots, given by their positions. False, and nothing is done, unless both are held
+    /// Exchanges the buffers of two held slots, given by their positions. Returns false, and does nothing, unless both are held
     /// and this is a slave.
     pub fn swap(&mut self, held: u16, other: u16) -> bool {
         match self.handle.link().map(|link| &mut link.end) {
@@ -19,7 +19,7 @@ impl RawRx<'_> {
     }
 
     /// Exchanges the buffers of a held slot here and of one in another receive queue of the same slave, given by their
-    /// positions. False, and nothing is done, unless that is what they are.
+    /// positions. Returns false, and does nothing, unless both are held and both queues belong to the same slave.
     pub fn swap_with_rx(&mut self, held: u16, other: &mut RawRx<'_>, other_held: u16) -> bool {
         let (Some(one), Some(two)) = (self.handle.link(), other.handle.link()) else { return false };
         if !Arc::ptr_eq(&one.link, &two.link) {
@@ -30,8 +30,8 @@ impl RawRx<'_> {
     }
 
     /// Exchanges the buffers of a held slot here and of a free slot of `tx`, given by their positions; the first free slot
-    /// is 0, whether claimed or not. False, and nothing is done, unless there are such slots and the queues are of the same
-    /// slave, or of slaves that share a [`PacketMemory`](crate::PacketMemory).
+    /// is 0, whether claimed or not. Returns false, and does nothing, unless there are such slots and the queues belong to the
+    /// same slave, or to slaves that share a [`PacketMemory`](crate::PacketMemory).
     pub fn swap_with_tx(&mut self, held: u16, tx: &mut RawTx<'_>, free: u16) -> bool {
         let (Some(from), Some(to)) = (self.handle.link(), tx.handle.link()) else { return false };
         let same_link = Arc::ptr_eq(&from.link, &to.link);
@@ -48,8 +48,8 @@ impl RawRx<'_> {
     }
 
     /// Moves the buffer of the held slot `index` to the next slot that [`RawTx::claim`] would give, and claims that slot; its
-    /// buffer takes the place of the moved one. Returns the index of the claimed slot. `None`, and nothing is done, if the
-    /// slot is not held, if `tx` is full, and where [`RawRx::swap_with_tx`] would be false.
+    /// buffer takes the place of the moved one. Returns the index of the claimed slot. Returns `None`, and does nothing, if the
+    /// slot is not held, if `tx` is full, and where [`RawRx::swap_with_tx`] would return false.
     pub fn move_to(&mut self, index: u16, tx: &mut RawTx<'_>) -> Option<u16> {
         let held = self.position_of(index)?;
         let free = tx.claimed();
@@ -66,7 +66,7 @@ impl RawRx<'_> {
 
 impl RawTx<'_> {
     /// Exchanges the buffers of two free slots, given by their positions; the first free slot is 0, whether claimed or not.
-    /// False, and nothing is done, unless both are free and this is a slave.
+    /// Returns false, and does nothing, unless both are free and this is a slave.
     pub fn swap(&mut self, free: u16, other: u16) -> bool {
         let Some(link) = self.handle.link() else { return false };
         let done = match &mut link.end {
@@ -78,7 +78,7 @@ impl RawTx<'_> {
     }
 
     /// Exchanges the buffers of a free slot here and of one in another transmit queue of the same slave, given by their
-    /// positions. False, and nothing is done, unless that is what they are.
+    /// positions. Returns false, and does nothing, unless both are free and both queues belong to the same slave.
     pub fn swap_with_tx(&mut self, free: u16, other: &mut RawTx<'_>, other_free: u16) -> bool {
         let (Some(one), Some(two)) = (self.handle.link(), other.handle.link()) else { return false };
         if !Arc::ptr_eq(&one.link, &two.link) {

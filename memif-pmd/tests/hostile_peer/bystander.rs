@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use memif_os::huge_pages::HugePages;
 use memif_pmd::{Burst, Details, Interface, Memif, RxQueue, TxQueue};
 
-use super::probe::Longest;
+use super::longest::Longest;
 use crate::common::{PATIENCE, check, fill, length, until};
 
 /// The id of the bystander's interface.

@@ -6,6 +6,7 @@ pub(crate) mod bystander;
 pub(crate) mod child;
 pub(crate) mod field;
 pub(crate) mod lingering;
+pub(crate) mod longest;
 pub(crate) mod master;
 pub(crate) mod memory;
 pub(crate) mod mischief;
@@ -27,9 +28,7 @@ use memif_pmd::{
 use crate::common::{PATIENCE, Random, address, exchange, line, until};
 use bystander::Bystander;
 use master::ScriptedListener;
-
-/// The id of the interface under attack.
-pub(crate) const VICTIM: u32 = 7;
+pub(crate) use wire::VICTIM;
 
 /// A victim, and a bystander on the same control plane.
 pub(crate) struct Arena {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use memif_pmd::Burst;
 
+use super::longest::{Longest, nanos};
 use super::{Arena, Ends};
 use crate::common::address;
 
@@ -21,28 +22,6 @@ pub(crate) fn at_once<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let took = start.elapsed();
     assert!(took < AT_ONCE, "{what} took {took:?}");
     result
-}
-
-/// The longest of some calls, in nanoseconds; shared between the thread that makes them and the one that asks.
-#[derive(Debug, Default)]
-pub(crate) struct Longest(AtomicU64);
-
-impl Longest {
-    pub(crate) fn note(&self, time: Duration) {
-        self.0.fetch_max(nanos(time), Ordering::Relaxed);
-    }
-
-    pub(crate) fn time<T>(&self, call: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = call();
-        self.note(start.elapsed());
-        result
-    }
-
-    /// The longest since the last time that this was asked.
-    pub(crate) fn take(&self) -> Duration {
-        Duration::from_nanos(self.0.swap(0, Ordering::Relaxed))
-    }
 }
 
 /// One kind of call, made over and over.
@@ -67,10 +46,6 @@ pub(crate) struct Window {
     settled: AtomicU64,
     /// Sum over all windows, without their beginnings.
     nanos: AtomicU64,
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap()
 }
 
 impl Window {
@@ -99,8 +74,8 @@ impl Window {
 }
 
 impl Call {
-    const fn new(name: &'static str) -> Self {
-        Self { name, longest: Longest(AtomicU64::new(0)), inside: AtomicU64::new(0) }
+    fn new(name: &'static str) -> Self {
+        Self { name, longest: Longest::default(), inside: AtomicU64::new(0) }
     }
 
     fn once<T>(&self, window: &Window, call: impl FnOnce() -> T) -> T {

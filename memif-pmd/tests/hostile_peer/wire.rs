@@ -15,6 +15,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use crate::common::PATIENCE;
 
+/// The id of the interface under attack.
+pub(crate) const VICTIM: u32 = 7;
+
 pub(crate) struct Wire {
     channel: Mutex<Channel>,
     /// What unused bytes of messages hold.

@@ -35,15 +35,17 @@ fn is_sound_ipv6(ip: &[u8], padded: bool) -> bool {
 
 /// The ones' complement sum of IPv4 (RFC 1071).
 pub(super) fn ones_sum(bytes: &[u8]) -> u16 {
-    fold(
-        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from)).sum(),
-    )
+    let word = |pair: &[u8]| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from);
+    fold(bytes.chunks(2).map(word).sum::<u32>())
 }
 
-/// Folds a sum to 16 bits: adds its upper half to its lower half until the upper half is 0.
-pub(super) fn fold(mut sum: u32) -> u16 {
+/// Folds a ones' complement sum to 16 bits: adds the bits above these to them until there are none.
+pub(crate) fn fold(sum: impl Into<u64>) -> u16 {
+    let mut sum = sum.into();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    u16::try_from(sum).unwrap_or_default() // folded above
+    #[expect(clippy::cast_possible_truncation, reason = "it is below 2^16 now")]
+    let folded = sum as u16;
+    folded
 }

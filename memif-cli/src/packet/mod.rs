@@ -29,7 +29,7 @@ mod template;
 mod tests;
 
 pub(crate) use head::Head;
-pub(crate) use ip::is_sound_ip;
+pub(crate) use ip::{fold, is_sound_ip};
 pub(crate) use layout::{Fill, Framing, MAX_SIZE, MIN_SIZE, Stream, TAG, Version};
 pub(crate) use read::TestPacket;
 pub(crate) use route::{Addresses, Route, SOURCE_V4, SOURCE_V6, TARGET_V4, TARGET_V6};

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::packet::fold;
+
 const ETHERNET: usize = 14;
 const VLAN_TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 pub(super) const TCP: u8 = 6;
@@ -107,14 +109,4 @@ pub(super) fn sum(bytes: &[u8]) -> u64 {
     last[..rest.len()].copy_from_slice(rest);
     words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>()
         + u64::from(u32::from_ne_bytes(last))
-}
-
-/// Folds a ones' complement sum to 16 bits.
-pub(super) fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "it is below 2^16 now")]
-    let folded = sum as u16;
-    folded
 }

@@ -4,8 +4,9 @@
 //! The kernel does not verify the TCP checksum of such a packet, and computes new ones when it forwards the segments. Segments are
 //! therefore joined only if their checksums are right, and only if splitting the packet gives the same segments.
 
-use super::checksum::{TCP, addresses, fold, ip_header, pseudo_header, sum, write_ip_length};
+use super::checksum::{TCP, addresses, ip_header, pseudo_header, sum, write_ip_length};
 use super::vnet::{GSO_TCP4, GSO_TCP6, LARGEST, VNET_HEADER, VnetHeader};
+use crate::packet::fold;
 
 const ACK: u8 = 0x10;
 const PSH: u8 = 0x08;

@@ -3,9 +3,10 @@
 use memif_pmd::{Burst, PushError};
 
 use super::checksum::{
-    TCP, UDP, addresses, fill_in, fold, ip_header, not_zero, pseudo_header, sum, write_ip_length,
+    TCP, UDP, addresses, fill_in, ip_header, not_zero, pseudo_header, sum, write_ip_length,
 };
 use super::vnet::{GSO_TCP4, GSO_TCP6, GSO_UDP, LARGEST, NEEDS_CHECKSUM, VNET_HEADER, VnetHeader};
+use crate::packet::fold;
 
 const FIN_AND_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;

@@ -1,9 +1,10 @@
 //! Unfinished packets of a kernel are completed; segments to the kernel are joined.
 
-use super::checksum::{TCP, UDP, addresses, fold, pseudo_header, write_ip_checksum};
+use super::checksum::{TCP, UDP, addresses, pseudo_header, write_ip_checksum};
 use super::split::Unfinished;
 use super::vnet::{GSO_ECN, GSO_TCP4, GSO_TCP6, GSO_UDP, NEEDS_CHECKSUM};
 use super::*;
+use crate::packet::fold;
 use etherparse::{PacketBuilder, PacketHeaders, TransportHeader};
 use memif_pmd::Burst;
 use proptest::prelude::*;

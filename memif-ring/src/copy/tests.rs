@@ -22,10 +22,6 @@ impl Work for Copy<'_> {
     }
 }
 
-fn isas() -> Vec<Isa> {
-    vec![Isa::BASELINE, Isa::best()]
-}
-
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn the_best_is_what_the_standard_library_detects() {
@@ -34,7 +30,7 @@ fn the_best_is_what_the_standard_library_detects() {
 
 /// Copies `len` bytes at the given misalignments inside guarded buffers and compares with the oracle, guards included.
 fn check(len: usize, dst_skew: usize, src_skew: usize) {
-    for isa in isas() {
+    for isa in Isa::available() {
         check_with(isa, len, dst_skew, src_skew);
     }
 }

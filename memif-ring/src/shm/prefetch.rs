@@ -12,12 +12,12 @@ pub(super) fn to_read(line: NonNull<u8>) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a hint: it changes nothing and faults at no address; processors without it skip it.
     unsafe {
-        core::arch::asm!("prefetcht0 [{}]", in(reg) line.as_ptr(), options(nomem, nostack, preserves_flags));
+        core::arch::asm!("prefetcht0 [{}]", in(reg) line.as_ptr(), options(readonly, nostack, preserves_flags));
     }
     #[cfg(all(target_arch = "aarch64", not(miri)))]
     // SAFETY: as above.
     unsafe {
-        core::arch::asm!("prfm pldl1keep, [{}]", in(reg) line.as_ptr(), options(nomem, nostack, preserves_flags));
+        core::arch::asm!("prfm pldl1keep, [{}]", in(reg) line.as_ptr(), options(readonly, nostack, preserves_flags));
     }
     let _ = line; // used on these processors alone
 }
@@ -28,12 +28,12 @@ pub(super) fn to_write(line: NonNull<u8>) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a hint: it changes nothing and faults at no address; processors without it skip it.
     unsafe {
-        core::arch::asm!("prefetchw [{}]", in(reg) line.as_ptr(), options(nomem, nostack, preserves_flags));
+        core::arch::asm!("prefetchw [{}]", in(reg) line.as_ptr(), options(readonly, nostack, preserves_flags));
     }
     #[cfg(all(target_arch = "aarch64", not(miri)))]
     // SAFETY: as above.
     unsafe {
-        core::arch::asm!("prfm pstl1keep, [{}]", in(reg) line.as_ptr(), options(nomem, nostack, preserves_flags));
+        core::arch::asm!("prfm pstl1keep, [{}]", in(reg) line.as_ptr(), options(readonly, nostack, preserves_flags));
     }
     let _ = line; // used on these processors alone
 }

@@ -279,10 +279,11 @@ fn round_trips(latency: &Table) -> String {
         let times = figure.median / line.median;
         Some(format!("{rx}: p50 {:.0} ns ({times:.2} lines), p99 {:.0} ns", figure.median, tail.median))
     });
-    let modes: Vec<_> = modes.collect();
+    let iceoryx = p50("iceoryx2", "poll").map(|figure| format!("iceoryx2: p50 {:.0} ns", figure.median));
+    let all: Vec<_> = modes.chain(iceoryx).collect();
     format!(
         "\nRound trip of 64 bytes, {}; one cache line there and back: {:.0} ns.\n",
-        modes.join("; "),
+        all.join("; "),
         line.median
     )
 }

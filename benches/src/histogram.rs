@@ -1,8 +1,13 @@
 //! Histograms of latencies.
 
+use std::thread;
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
+use memif_os::clock::monotonic_ns;
 
 use crate::error::Error;
+use crate::pair::Window;
 
 /// Longest recorded latency in nanoseconds; longer ones are recorded as this.
 const MAX_NS: u64 = 10_000_000_000;
@@ -25,6 +30,29 @@ pub(crate) fn new() -> Result<Histogram<u64>, Error> {
 /// The latencies at these quantiles, in nanoseconds.
 pub(crate) fn quantiles(latencies: &Histogram<u64>, at: &[f64]) -> Vec<f64> {
     at.iter().map(|quantile| latencies.value_at_quantile(*quantile) as f64).collect()
+}
+
+/// Makes round trips until the window ends, each after a pause. Returns [`ROUND_TRIP`] of those that began within it.
+///
+/// # Errors
+/// A round trip failed.
+pub(crate) fn round_trips(
+    window: Window,
+    pause: Duration,
+    mut trip: impl FnMut() -> Result<(), Error>,
+) -> Result<Vec<f64>, Error> {
+    let mut latencies = new()?;
+    while monotonic_ns() < window.end {
+        if !pause.is_zero() {
+            thread::sleep(pause);
+        }
+        let start = monotonic_ns();
+        trip()?;
+        if start >= window.begin {
+            latencies.saturating_record(monotonic_ns() - start);
+        }
+    }
+    Ok(quantiles(&latencies, &ROUND_TRIP))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use memif_pmd::Role;
 use crate::bench::{Bench, Options};
 use crate::error::Error;
 use crate::histogram;
+use crate::iceoryx;
 use crate::measured::Measured;
-use crate::pair::Window;
 use crate::ping_pong::ping_pong;
 use crate::presence::Watch;
 use crate::report::{Limit, Report, Target};
@@ -42,7 +42,8 @@ const VALUES: [&str; 7] = ["p50 ns", "p90", "p99", "p99.9", "p99.99", "longest",
 const PING_PONG: usize = 0;
 const BELL: usize = 1;
 const IDLE_BELL: usize = 2;
-const FIRST: usize = 3;
+const ICEORYX: usize = 3;
+const FIRST: usize = 4;
 /// Indices of memif's rows within each mode.
 const ONE: usize = 0;
 const IDLE: usize = 1;
@@ -74,6 +75,7 @@ pub(crate) fn latency(args: &Latency) -> Result<(), Error> {
             ("x ping-pong", to(PING_PONG)),
             ("x eventfd", to(BELL)),
             ("x idle eventfd", to(IDLE_BELL)),
+            ("x iceoryx2", to(ICEORYX)),
         ],
         targets: Vec::new(),
     };
@@ -94,6 +96,10 @@ fn rows(bench: &Bench, in_flight: usize) -> Vec<Row<'_>> {
         },
         Row { cells: cells("eventfd, epoll", "-", "1"), take: Box::new(bell(Duration::ZERO)) },
         Row { cells: cells("eventfd, epoll", "-", "1, idle"), take: Box::new(bell(PAUSE)) },
+        Row {
+            cells: cells("iceoryx2", "poll", "1"),
+            take: Box::new(|| iceoryx::round_trips(bench.cores, bench.timing.window())),
+        },
     ];
     for mode in MODES {
         let pause_us = u64::try_from(PAUSE.as_micros()).unwrap_or(u64::MAX);
@@ -131,11 +137,13 @@ fn targets(report: &Report<'_>) -> Vec<Target> {
     let polling = row(0, ONE);
     let tail = value(polling, p99).zip(value(polling, p50));
     let tail = tail.map(|(p99, p50)| Ratio { value: p99.value / p50.value, ..p99 });
-    let [to_line, awake, asleep] = [(polling, PING_PONG), (row(1, ONE), BELL), (row(1, IDLE), IDLE_BELL)]
-        .map(|(row, base)| report.run.ratio(row, base));
+    let [to_line, to_iceoryx, awake, asleep] =
+        [(polling, PING_PONG), (polling, ICEORYX), (row(1, ONE), BELL), (row(1, IDLE), IDLE_BELL)]
+            .map(|(row, base)| report.run.ratio(row, base));
     let target = |what: &str, got, limit| Target { what: what.to_owned(), got, limit: Limit::AtMost(limit) };
     vec![
-        target("polling, p50 / ping-pong", to_line, 2.6),
+        target("polling, p50 / ping-pong", to_line, 2.0),
+        target("polling, p50 / iceoryx2", to_iceoryx, 0.75),
         target("polling, p99 / p50", tail, 2.0),
         target("interrupt, p50 / eventfd and epoll", awake, 2.0),
         target("interrupt on an idle link, p50 / eventfd and epoll", asleep, 2.0),
@@ -162,7 +170,8 @@ fn ring_round(bench: &Bench, pause: Duration) -> Result<Measured, Error> {
         let ping = scope.spawn(|| {
             pin_current(cores.tx)?;
             let (bell, watch) = (Bell::new(&back, &there)?, Watch::start(cores.tx)?);
-            let round_trips = rings(&bell, window, pause)?;
+            let round_trips =
+                histogram::round_trips(window, pause, || bell.ring().and_then(|()| bell.wait()))?;
             Ok::<_, Error>((round_trips, watch.end()?))
         });
         let died = Error::End("thread of an eventfd");
@@ -171,22 +180,6 @@ fn ring_round(bench: &Bench, pause: Duration) -> Result<Measured, Error> {
         let values = [&round_trips[..], &[theirs.ran * 100.0]].concat();
         Ok(Measured::new(values, ours.lost.max(theirs.lost)))
     })
-}
-
-fn rings(bell: &Bell<'_>, window: Window, pause: Duration) -> Result<Vec<f64>, Error> {
-    let mut round_trips = histogram::new()?;
-    while monotonic_ns() < window.end {
-        if !pause.is_zero() {
-            thread::sleep(pause);
-        }
-        let start = monotonic_ns();
-        bell.ring()?;
-        bell.wait()?;
-        if start >= window.begin {
-            round_trips.saturating_record(monotonic_ns() - start);
-        }
-    }
-    Ok(histogram::quantiles(&round_trips, &histogram::ROUND_TRIP))
 }
 
 /// One end of a pair of eventfds.

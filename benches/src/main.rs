@@ -21,6 +21,7 @@ mod floor_search;
 mod floors;
 mod forward;
 mod histogram;
+mod iceoryx;
 mod idle;
 mod in_place;
 mod latency;

@@ -18,8 +18,8 @@ pub trait PacketSink {
     fn push(&mut self, len: usize) -> Option<&mut [u8]>;
     /// Number of packets that can still be added: the receiver looks no further ahead.
     fn room(&self) -> usize;
-    /// Adds copies of packets, each 1 to 65535 bytes, up to the first that does not fit now. Returns how many. For sinks that
-    /// are faster at several packets than at one.
+    /// Adds copies of packets, each 1 to 65535 bytes, up to the first that does not fit now. Returns their number. Sinks that
+    /// are faster at several packets than at one implement it themselves.
     #[inline(always)]
     fn push_all(&mut self, packets: &[Span<'_>]) -> usize {
         let mut count = 0;
@@ -152,11 +152,11 @@ fn receive_run<'m, R: RingMemory, S: PacketSink>(
     let mut spans = Vec::new();
     loop {
         look_ahead(ring, index, until, sink.room(), resolve, &mut spans);
-        let count = sink.push_all(&spans);
         // of what does not fit now, the descriptors are read anew when it is received
+        let count = sink.push_all(&spans).min(spans.len());
         bytes += spans.iter().take(count).map(|span| span.len() as u64).sum::<u64>();
         #[expect(clippy::cast_possible_truncation, reason = "at most a step of packets")]
-        let taken = count.min(spans.len()) as u16;
+        let taken = count as u16;
         index = index.wrapping_add(taken);
         if count < RECEIVE_STEP {
             return (index, bytes);
@@ -173,7 +173,7 @@ fn look_ahead<'m, R: RingMemory>(
     until: u16,
     most: usize,
     resolve: &impl Fn(u16, &Desc) -> Result<Span<'m>, DropReason>,
-    // filled by the caller's reference: a returned vector is copied
+    // not returned: a vector that is returned is copied
     spans: &mut Vec<Span<'m>, RECEIVE_STEP>,
 ) {
     spans.clear();

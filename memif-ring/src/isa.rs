@@ -53,7 +53,7 @@ impl Isa {
         Self::available().last().unwrap_or(Self::BASELINE)
     }
 
-    /// All that the processor has and the operating system enables, the fastest one last.
+    /// Those that this processor profits from and the operating system enables, the fastest one last.
     pub fn available() -> impl Iterator<Item = Self> {
         let levels = [
             Some(Level::Baseline),

@@ -40,19 +40,21 @@ pub(super) fn claim(
 
 /// Sends claimed buffers as [`RawTx::publish`](super::RawTx::publish) says; returns how many.
 ///
-/// A master must not write the descriptors of a packet before it has all of them: the length that it writes is in the
-/// place of the buffer's. Those that wait are in `chain`, which the queue keeps for its memory.
+/// Descriptors that are not written yet are in `waiting`, which the queue keeps for its memory: those of a packet that is not whole,
+/// and all of a master, whose descriptors come in a pass of their own. The slave's cores have read these lines, so each store
+/// waits, and stores that follow one another without private ones in between leave the processor together: C programs
+/// send 50 instead of 44 Mpps on a Zen 4. A slave, which writes whole descriptors, is no faster with it.
 #[inline(always)]
 pub(super) fn publish<E: Sender>(
     end: &mut E,
     regions: &RegionMap,
     count: usize,
-    (tally, chain): (&mut Tally, &mut Vec<Filled>),
+    (tally, waiting): (&mut Tally, &mut Vec<Filled>),
     mut describe: impl FnMut(usize, SlotBuffer<'_>) -> Option<Filled>,
 ) -> u16 {
     let first = end.position();
     let (mut sent, mut bytes, mut sent_bytes, mut packets) = (0, 0u64, 0u64, 0u64);
-    chain.clear();
+    waiting.clear();
     #[expect(clippy::cast_possible_truncation, reason = "at most as many as are claimed")]
     for ahead in 0..count as u16 {
         let Some(Ok(Buffer { desc, span })) = end.buffer(regions, ahead) else { break };
@@ -63,16 +65,24 @@ pub(super) fn publish<E: Sender>(
             break;
         }
         bytes += u64::from(filled.len);
+        if filled.next || !E::MOVABLE {
+            waiting.push(filled);
+        }
         if filled.next {
-            chain.push(filled);
             continue;
         }
-        if !chain.is_empty() {
-            complete_chain(end, sent, chain);
+        if E::MOVABLE {
+            if !waiting.is_empty() {
+                complete_pieces(end, sent, waiting);
+            }
+            end.complete(ahead, DescFlags::empty(), filled.start, filled.len);
         }
-        end.complete(ahead, DescFlags::empty(), filled.start, filled.len);
         (sent, sent_bytes) = (ahead + 1, bytes);
         packets += 1;
+    }
+    if !E::MOVABLE {
+        waiting.truncate(sent.into());
+        complete(end, 0, waiting);
     }
     tally.packets += packets;
     tally.bytes += sent_bytes;
@@ -84,8 +94,14 @@ pub(super) fn publish<E: Sender>(
 
 /// Writes the descriptors of a packet's buffers, all but the last, from slot `ahead` on.
 #[inline(never)]
-fn complete_chain(end: &mut impl Sender, ahead: u16, chain: &mut Vec<Filled>) {
-    for (ahead, filled) in (ahead..).zip(chain.drain(..)) {
-        end.complete(ahead, DescFlags::NEXT, filled.start, filled.len);
+fn complete_pieces(end: &mut impl Sender, ahead: u16, waiting: &mut Vec<Filled>) {
+    complete(end, ahead, waiting);
+    waiting.clear();
+}
+
+#[inline(always)]
+fn complete(end: &mut impl Sender, ahead: u16, filled: &[Filled]) {
+    for (ahead, one) in (ahead..).zip(filled) {
+        end.complete(ahead, DescFlags::next_if(one.next), one.start, one.len);
     }
 }

@@ -17,8 +17,8 @@ pub(in crate::queue) struct Claims {
     /// The link whose buffers these are.
     epoch: u64,
     pub(super) count: u16,
-    /// The beginning of a packet that is being published.
-    chain: Vec<Filled>,
+    /// Buffers that are being published and whose descriptors are not written yet.
+    waiting: Vec<Filled>,
 }
 
 /// A transmit queue whose free buffers stay with the program: [`TxQueue::raw`](crate::TxQueue::raw) gives it, and
@@ -121,8 +121,8 @@ impl RawTx<'_> {
         let count = max.min(self.claimed().into());
         let Handle { link: Some(link), tally, mailbox, epoch, .. } = &mut *self.handle else { return 0 };
         let regions = &link.link.regions;
-        let chain = &mut self.claims.chain;
-        let sent = by_role!(&mut link.end, |end| publish(end, regions, count, (tally, chain), describe));
+        let waiting = &mut self.claims.waiting;
+        let sent = by_role!(&mut link.end, |end| publish(end, regions, count, (tally, waiting), describe));
         if sent > 0 {
             self.claims.count -= sent;
             self.notifier.notify(link, mailbox, *epoch);

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Smallest and largest size. Above 2048 bytes, packets take several buffers.
+/// Bytes of a buffer, by default: larger packets take several.
+const BUFFER: u16 = 2048;
+/// Smallest and largest size.
 const RANGE: std::ops::RangeInclusive<u16> = 64..=9000;
 /// The simple IMIX: 64, 570 and 1514 bytes, 7 : 4 : 1.
 const IMIX: [u16; 12] = [64, 570, 64, 64, 570, 64, 1514, 64, 570, 64, 570, 64];
@@ -24,6 +26,11 @@ impl Sizes {
             Self::One(size) => vec![(*size).into()],
             Self::Imix => IMIX.map(usize::from).into(),
         }
+    }
+
+    /// Whether packets take several buffers.
+    pub(crate) const fn are_chains(self) -> bool {
+        matches!(self, Self::One(size) if size > BUFFER)
     }
 }
 
@@ -60,6 +67,12 @@ mod tests {
     fn the_mix_has_its_shares() {
         let count = |size| Sizes::Imix.pattern().iter().filter(|each| **each == size).count();
         assert_eq!([64, 570, 1514].map(count), [7, 4, 1]);
+    }
+
+    #[test]
+    fn packets_larger_than_a_buffer_are_chains() {
+        let sizes = ["2048", "2049", "imix"].map(|text| text.parse::<Sizes>().unwrap().are_chains());
+        assert_eq!(sizes, [false, true, false]);
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn latencies_are_measured() {
     // nothing goes round at rest
     let mut moving: Vec<_> = samples.iter().filter(|record| record[load] != "at rest").cloned().collect();
     moving.insert(0, heads.clone());
-    check(&text, &moving, 3 + 3 * 3, heads.len() - p50);
+    check(&text, &moving, 4 + 3 * 3, heads.len() - p50);
     assert!(text.contains("polling, p50 / ping-pong"), "{text}");
 }
 

@@ -1,6 +1,7 @@
 //! Round trips over iceoryx2, a library of shared memory for processes that trust each other: what they take without memif's
 //! checks.
 
+use std::env;
 use std::fmt::Display;
 use std::hint;
 use std::process;
@@ -13,6 +14,7 @@ use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use memif_os::cpu::pin_current;
+use rustix::process::geteuid;
 
 use crate::error::Error;
 use crate::histogram;
@@ -42,7 +44,7 @@ struct End {
 impl End {
     /// Joins the services of these names.
     fn new(sends: &str, receives: &str) -> Result<Self, Error> {
-        let node = NodeBuilder::new().create::<ipc::Service>().map_err(failed)?;
+        let node = NodeBuilder::new().config(&config()?).create::<ipc::Service>().map_err(failed)?;
         let join = |name: &str| {
             let name = ServiceName::new(name).map_err(failed)?;
             node.service_builder(&name).publish_subscribe::<Message>().open_or_create().map_err(failed)
@@ -78,6 +80,20 @@ impl End {
             }
         }
     }
+}
+
+/// Files of this user's own: iceoryx2's usual ones belong to the first user on the machine.
+fn config() -> Result<Config, Error> {
+    let user = geteuid().as_raw();
+    let folder = env::temp_dir().join(format!("memif-bench-iceoryx2-{user}"));
+    let mut config = Config::default();
+    config.global.set_root_path(&Path::new(folder.as_os_str().as_encoded_bytes()).map_err(unnamed)?);
+    config.global.prefix = FileName::new(format!("memif_bench_{user}_").as_bytes()).map_err(unnamed)?;
+    Ok(config)
+}
+
+fn unnamed(error: SemanticStringError) -> Error {
+    Error::Unfit(format!("iceoryx2 does not take the name of a file: {error:?}"))
 }
 
 fn failed(error: impl Display) -> Error {

@@ -10,7 +10,6 @@ use std::thread;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use memif_fuzz::memory::{AnyDesc, Inbox, Role, line_of, packet, region};
-use memif_fuzz::sender::LOOK_FROM;
 use memif_ring::buffers::BufferAddr;
 use memif_ring::burst::Tally;
 use memif_ring::end::{Receiver, Sender};
@@ -20,6 +19,7 @@ use memif_ring::layout::{Desc, DescFlags};
 use memif_ring::mock::{MockPeer, MockRegion, MockRing};
 use memif_ring::region::Buffer;
 use memif_ring::tail_side::{TailReceiver, TailSender};
+use memif_ring::tuning::LOOK_FROM;
 
 #[derive(Arbitrary, Debug)]
 struct Input {

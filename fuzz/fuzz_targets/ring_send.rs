@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use memif_fuzz::memory::{Edge, Mischief, OwnBuffers, Role, Row, Twin, line_of, move_peer, packet, region};
-use memif_fuzz::sender::{LOOK_FROM, Sender};
+use memif_fuzz::sender::Sender;
 use memif_ring::burst::Tally;
 use memif_ring::end::Sender as _;
 use memif_ring::fault::{DropReason, PeerFault};
@@ -15,6 +15,7 @@ use memif_ring::head_side::HeadSender;
 use memif_ring::layout::{Desc, DescFlags};
 use memif_ring::mock::{HeapTable, MockRegion, MockRing};
 use memif_ring::tail_side::TailSender;
+use memif_ring::tuning::LOOK_FROM;
 
 #[derive(Arbitrary, Debug)]
 struct Input {

@@ -5,13 +5,10 @@ use std::ops::Range;
 use memif_ring::burst::Tally;
 use memif_ring::fault::{DropReason, PeerFault};
 use memif_ring::layout::{Desc, DescFlags, MAX_PACKET_SIZE, MAX_SEGMENTS};
-use memif_ring::tuning::SEND_STEP;
+use memif_ring::tuning::{LOOK_FROM, SEND_STEP};
 
 use crate::memory::{Image, Role};
 use crate::packing::Packing;
-
-/// Bytes of a burst's first packet from which on masters look ahead, whatever the processor.
-pub const LOOK_FROM: usize = 129;
 
 /// What a sending end knows.
 #[derive(Clone, Debug)]

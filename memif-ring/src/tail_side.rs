@@ -284,7 +284,7 @@ fn clear_next<R: RingMemory>(ring: &R, from: u16, until: u16) {
 #[derive(Debug)]
 pub struct TailSender<R> {
     side: Tail<R>,
-    /// Bytes of a burst's first packet from which on it looks ahead.
+    /// Looks ahead in bursts whose first packet has at least so many bytes.
     look_from: usize,
 }
 
@@ -350,8 +350,8 @@ impl<R: RingMemory> TailSender<R> {
         Self { side: Tail::new(ring), look_from: look_from() }
     }
 
-    /// Looks ahead in bursts whose first packet has at least so many bytes, instead of [`look_from`]: for tests of both ways
-    /// on one processor.
+    /// Looks ahead in bursts whose first packet has at least `from` bytes, whatever [`look_from`] says. Tests use it to run
+    /// both ways on one processor.
     #[must_use]
     pub fn with_look_ahead(self, from: usize) -> Self {
         Self { look_from: from, ..self }

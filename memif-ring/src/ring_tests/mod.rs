@@ -21,13 +21,10 @@ use crate::layout::{Desc, DescFlags, MAX_PACKET_SIZE};
 use crate::mock::{HeapTable, MockRegion, MockRing};
 use crate::shm::RingMemory;
 use crate::tail_side::{TailReceiver, TailSender};
-use crate::tuning::PACKET_ALIGN;
+use crate::tuning::{LOOK_FROM, PACKET_ALIGN};
 
 /// Flags of the last, or only, descriptor of a packet.
 const LAST: DescFlags = DescFlags::empty();
-
-/// Bytes of a burst's first packet from which on masters look ahead here, whatever the processor.
-const LOOK_FROM: usize = 129;
 
 /// Takes up to `room` packets of any size.
 struct Inbox {

@@ -242,9 +242,7 @@ impl Burst {
         let entry = self.entries.get_mut(self.fill.packets)?;
         let start = self.fill.used + self.headroom;
         let packet = self.memory.get_mut(start..start + len)?;
-        #[expect(clippy::cast_possible_truncation, reason = "a burst is below 2^32 bytes")]
-        let place = Entry { start: start as u32, len: len as u32 };
-        *entry = place;
+        *entry = Entry::new(start, len);
         self.fill.packets += 1;
         self.fill.used = (start + len).next_multiple_of(ALIGN);
         Some(packet)
@@ -261,9 +259,7 @@ impl Burst {
             let (start, len) = (used + headroom, span.len());
             let Some(packet) = memory.get_mut(start..start + len) else { break };
             span.copy_to(packet);
-            #[expect(clippy::cast_possible_truncation, reason = "a burst is below 2^32 bytes")]
-            let place = Entry { start: start as u32, len: len as u32 };
-            *entry = place;
+            *entry = Entry::new(start, len);
             used = (start + len).next_multiple_of(ALIGN);
             count += 1;
         }

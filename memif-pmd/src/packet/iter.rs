@@ -10,6 +10,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// `len` bytes from `start` on, within the memory of a burst.
+    #[inline(always)]
+    pub(super) const fn new(start: usize, len: usize) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a burst is below 2^32 bytes")]
+        let entry = Self { start: start as u32, len: len as u32 };
+        entry
+    }
+
     /// Offset of the byte behind the packet.
     #[inline(always)]
     pub(super) const fn end(self) -> usize {

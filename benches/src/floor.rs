@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::floor_copy::{Copies, Kernel, Loop, ask_to_read, ask_to_write};
 use crate::measured::Measured;
 use crate::pair::{Cores, Timing};
-use crate::ping_pong::joined;
+use crate::ping_pong::{StopAtEnd, joined};
 use crate::presence::Watch;
 
 /// Bytes of private packets at both ends: these are in use again and again, and stay in the caches next to the core.
@@ -306,15 +306,6 @@ impl Slots {
     }
 }
 
-/// Stops the other thread when one ends for any reason.
-struct StopAtEnd<'s>(&'s Slots);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.indices.stop.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Mpps through shared memory between the two cores, both ends copying.
 ///
 /// # Errors
@@ -323,14 +314,14 @@ pub(crate) fn packets(shape: Shape, knobs: Knobs, cores: Cores, timing: Timing) 
     let slots = Slots::new(shape, knobs)?;
     thread::scope(|scope| {
         let producer = scope.spawn(|| {
-            let _stop = StopAtEnd(&slots);
+            let _stop = StopAtEnd(&slots.indices.stop);
             pin_current(cores.tx)?;
             let watch = Watch::start(cores.tx)?;
             slots.produce();
             Ok(watch.end()?.lost)
         });
         let consumer = scope.spawn(|| {
-            let _stop = StopAtEnd(&slots);
+            let _stop = StopAtEnd(&slots.indices.stop);
             pin_current(cores.rx)?;
             let mut private = vec![0; PRIVATE + shape.size];
             let mut place = Place::default();
@@ -403,7 +394,7 @@ mod tests {
             while slots.indices.head.load(Ordering::Acquire) < shape.slots {
                 thread::yield_now();
             }
-            let _stop = StopAtEnd(&slots);
+            let _stop = StopAtEnd(&slots.indices.stop);
             while place.tail == 0 {
                 slots.consume(&mut place, &mut private, monotonic_ns() + 1_000_000);
             }

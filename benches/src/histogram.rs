@@ -32,7 +32,8 @@ pub(crate) fn quantiles(latencies: &Histogram<u64>, at: &[f64]) -> Vec<f64> {
     at.iter().map(|quantile| latencies.value_at_quantile(*quantile) as f64).collect()
 }
 
-/// Makes round trips until the window ends, each after a pause. Returns [`ROUND_TRIP`] of those that began within it.
+/// Calls `trip`, which makes a round trip, until the window ends, and sleeps for `pause` before each call. Returns the quantiles
+/// [`ROUND_TRIP`], in nanoseconds, of the calls that began in the window.
 ///
 /// # Errors
 /// A round trip failed.

@@ -4,10 +4,12 @@ use std::hint;
 
 use memif_pmd::{RxQueue, TxQueue};
 
+use crate::sizes;
+
 /// Bytes that an in-place sender writes and an in-place receiver reads: an Ethernet header.
 const HEADER: usize = 14;
-/// The default buffer size in bytes.
-const BUFFER: usize = 2048;
+/// Bytes of a buffer.
+const BUFFER: usize = sizes::BUFFER as usize;
 
 /// Writes headers into the ring's buffers and sends them.
 #[inline]

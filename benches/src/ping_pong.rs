@@ -1,7 +1,7 @@
 //! One cache line there and back between two cores: what a round trip of a packet takes at least.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crossbeam_utils::CachePadded;
@@ -74,6 +74,15 @@ fn round_trips(there: &AtomicU64, back: &AtomicU64) -> f64 {
         start = now;
     }
     median(&mut parts)
+}
+
+/// Sets a flag when its thread ends for any reason, which stops the other thread.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed); // orders nothing: the other thread ends a turn later
+    }
 }
 
 /// The result of a thread of a floor.

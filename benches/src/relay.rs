@@ -6,11 +6,10 @@ use memif_pmd::{Burst, HugePages, Interface, InterfaceBuilder, Memif, Port};
 use crate::error::Error;
 use crate::in_place::{receive_in_place, send_in_place};
 use crate::pair::{End, Window};
+use crate::sizes::BUFFER;
 use crate::turns::{TURNS, check, measured};
 use crate::work::{Found, Work};
 
-/// Bytes of a buffer.
-const BUFFER: u32 = 2048;
 /// Twice the buffers of two interfaces with a ring of 1024 each way.
 const BUFFERS: u32 = 2 * 2 * 2 * 1024;
 
@@ -20,8 +19,14 @@ const BUFFERS: u32 = 2 * 2 * 2 * 1024;
 /// A port cannot be parsed or opened, or there is no memory.
 pub(crate) fn open(memif: &Memif, end: &End) -> Result<Vec<Interface>, Error> {
     let in_place = matches!(end.work, Work::Forward { in_place: true, .. });
-    let memory =
-        || memif.packet_memory().buffers(BUFFERS).buffer_size(BUFFER).huge_pages(HugePages::Off).allocate();
+    let memory = || {
+        memif
+            .packet_memory()
+            .buffers(BUFFERS)
+            .buffer_size(BUFFER.into())
+            .huge_pages(HugePages::Off)
+            .allocate()
+    };
     let memory = in_place.then(memory).transpose()?;
     let interfaces = end.ports.iter().map(|port| {
         let builder = port.parse::<Port>()?.interface(memif);

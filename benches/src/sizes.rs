@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of a buffer, by default: larger packets take several.
-const BUFFER: u16 = 2048;
+/// The library's default buffer size in bytes: larger packets take several buffers.
+pub(crate) const BUFFER: u16 = 2048;
 /// Smallest and largest size.
 const RANGE: std::ops::RangeInclusive<u16> = 64..=9000;
 /// The simple IMIX: 64, 570 and 1514 bytes, 7 : 4 : 1.

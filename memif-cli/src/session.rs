@@ -153,7 +153,7 @@ impl Session {
         self.wait_up_while(ports, limit, || Ok(()))
     }
 
-    /// Works like [`Session::wait_up`], and calls `check` again and again: an error that it returns ends the wait.
+    /// Waits like [`Session::wait_up`], and calls `check` at regular intervals. If `check` returns an error, the wait ends with it.
     ///
     /// # Errors
     /// Those of [`Session::wait_up`] and of `check`.

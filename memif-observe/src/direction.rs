@@ -54,8 +54,8 @@ pub struct Queue {
     pub certainty: Certainty,
 }
 
-/// The queues of `rings`, in their order; `None` for each that is not known. `posted` says of each ring whether it looks as if it
-/// were full of posted buffers.
+/// Direction and index of each ring of a link, in the order of `posted`, which says of each ring whether it looks full of posted
+/// buffers. `None` for a ring whose direction is not known.
 #[must_use]
 pub fn queues(posted: &[bool]) -> Vec<Option<Queue>> {
     let rings = posted.len();

@@ -81,8 +81,8 @@ pub fn forward<R: RingMemory, T: BufferTable, S: RingMemory, U: BufferTable>(
     done
 }
 
-/// Exchanges the buffers of a receiver's `held`-th held slot and a sender's `free`-th free slot, on the terms of
-/// [`forward`]. Returns false, and does nothing, if there are no such slots or these terms are not met.
+/// Exchanges the buffers of a receiver's held slot and a sender's free slot, numbers `held` and `free`, counted from 0, on the
+/// terms of [`forward`]. Returns false, and does nothing, if there are no such slots or these terms are not met.
 pub fn swap_buffers<R: RingMemory, T: BufferTable, S: RingMemory, U: BufferTable>(
     from: &mut HeadReceiver<R, T>,
     held: u16,
@@ -96,8 +96,8 @@ pub fn swap_buffers<R: RingMemory, T: BufferTable, S: RingMemory, U: BufferTable
     ours
 }
 
-/// Exchanges the buffers of the `held`-th held slot of `one` and the `other_held`-th held slot of `other`. Returns false, and
-/// does nothing, if there are no such slots or the two receivers have buffers of different sizes.
+/// Exchanges the buffers of two held slots: number `held` of `one`, and number `other_held` of `other`, counted from 0. Returns
+/// false, and does nothing, if there are no such slots or the two receivers have buffers of different sizes.
 pub fn swap_held<R: RingMemory, T: BufferTable>(
     one: &mut HeadReceiver<R, T>,
     held: u16,
@@ -112,8 +112,8 @@ pub fn swap_held<R: RingMemory, T: BufferTable>(
         && swap_addresses(one.buffers.addr_mut(index, mask), other.buffers.addr_mut(other_index, other_mask))
 }
 
-/// Exchanges the buffers of the `free`-th free slot of `one` and the `other_free`-th free slot of `other`. Returns false, and
-/// does nothing, if there are no such slots or the two senders have buffers of different sizes.
+/// Exchanges the buffers of two free slots: number `free` of `one`, and number `other_free` of `other`, counted from 0. Returns
+/// false, and does nothing, if there are no such slots or the two senders have buffers of different sizes.
 pub fn swap_free<R: RingMemory, T: BufferTable>(
     one: &mut HeadSender<R, T>,
     free: u16,

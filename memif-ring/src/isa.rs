@@ -53,7 +53,8 @@ impl Isa {
         Self::available().last().unwrap_or(Self::BASELINE)
     }
 
-    /// Those that this processor profits from and the operating system enables, the fastest one last.
+    /// The instruction sets that links may use on this processor: it has them, the operating system enables them, and they were
+    /// measured to be faster than those before them. The fastest one is last.
     pub fn available() -> impl Iterator<Item = Self> {
         let levels = [
             Some(Level::Baseline),

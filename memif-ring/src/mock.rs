@@ -170,8 +170,8 @@ impl MockRegion {
         Self::laid_out(LineSize::NATIVE, 1, log2_size, stride, capacity)
     }
 
-    /// Works like [`MockRegion::new`], with a layout for `line`, and with buffers for `rings` rings of this size. Rings
-    /// but the first are in regions of their own.
+    /// Works like [`MockRegion::new`], with a layout for `line`, and with buffers for `rings` rings of this size. The region holds
+    /// the first ring; the other rings are in regions of their own.
     ///
     /// # Panics
     /// Those of [`MockRegion::new`].

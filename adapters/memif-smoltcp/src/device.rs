@@ -89,7 +89,7 @@ impl Device {
         self.sleep(delay, RxQueue::wait)
     }
 
-    /// Works like [`Device::wait`], but returns as soon as `stop` is called, and at once if it already was.
+    /// Waits like [`Device::wait`], and ends also when `stop` is called. If `stop` was called before, it returns at once.
     ///
     /// # Errors
     /// Those of [`Device::wait`].

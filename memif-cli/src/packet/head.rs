@@ -105,7 +105,7 @@ impl Head {
         }
     }
 
-    /// Gives it the addresses and ports of another packet of its stream.
+    /// Sets the addresses and ports to those of another packet of the same stream.
     #[inline(always)]
     pub(super) fn set_route(&mut self, ip: Ip<'_>, udp: &[u8; UDP]) {
         self.set_addresses(ip.addresses());

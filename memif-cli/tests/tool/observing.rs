@@ -15,7 +15,7 @@ pub(crate) fn pair(folder: &Path, options: &str) -> (Tool, Tool) {
     pair_bound_to(folder, "m.sock", options)
 }
 
-/// The same, where the sink gives `m.sock` another name.
+/// Starts what [`pair`] starts, with a sink that binds to `name`, another path of `m.sock`.
 fn pair_bound_to(folder: &Path, name: &str, options: &str) -> (Tool, Tool) {
     let sink = Tool::start(folder, &format!("sink {name},role=master --json"));
     wait_for(folder, "m.sock");

@@ -23,8 +23,8 @@
 //! can be in the middle of a chain that is being read. A descriptor with `NEXT` is never the last one; a descriptor without
 //! may be any piece. All pieces but the last are as long as a buffer, so a descriptor without `NEXT` ends a packet for
 //! certain only if it is shorter than a buffer. A packet whose last descriptor is not shorter counts as missed, and with it
-//! the next one. The buffers that the slave has posted show how long a buffer is: nothing is handed out before one was seen.
-//! If an S2M descriptor with `NEXT` is shorter than a posted buffer, its length counts instead.
+//! the next one. A buffer that the slave has posted shows the length of its buffers: no packet is handed out before one was
+//! seen. If an S2M descriptor with `NEXT` is shorter than that, its length counts as the length of a buffer.
 //!
 //! **Where packets begin.** At an index that a sender has published, or behind the certain end of another packet. The slot of
 //! that end must not have been overwritten when it was read, by the same rules as the packet's own slots. After a gap the last
@@ -183,7 +183,7 @@ impl Tap {
         self.tally
     }
 
-    /// Whether a posted buffer has been seen. Its length is needed to find the ends of packets, so nothing is handed out before.
+    /// Whether a posted buffer has been seen. Its length is needed to find the ends of packets, so no packet is handed out before.
     /// Of a slave that only sends, and never posts buffers, no packet is handed out.
     #[must_use]
     pub const fn knows_buffers(&self) -> bool {

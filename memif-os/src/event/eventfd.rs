@@ -85,7 +85,7 @@ impl EventFd {
         Some(told.trim() != "0")
     }
 
-    /// Adds 1 to the counter of an eventfd that no peer has. A full counter stays as it is, which is a success too: its reader
+    /// Adds 1 to the counter of an eventfd that is not shared with a peer. A full counter stays as it is, which is a success too: its reader
     /// will wake up anyway.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl EventFd {
         }
     }
 
-    /// Adds 1 to the counter of an eventfd that a peer has too. A full counter stays as it is, which is a success too.
+    /// Adds 1 to the counter of an eventfd that is shared with a peer. A full counter stays as it is, which is a success too.
     ///
     /// With asynchronous I/O it never waits, whatever the peer does to the eventfd. A sandbox may forbid asynchronous I/O, and
     /// the machine's limit `fs.aio-max-nr` may be used up. Then it writes only if the counter has room. A peer that has made

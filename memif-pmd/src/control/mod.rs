@@ -136,7 +136,8 @@ impl Memif {
         self.plane.poll(None, timeout)
     }
 
-    /// Works like [`Memif::poll`], but returns [`Polled::Cancelled`] as soon as `stop` is called, and at once if it already was.
+    /// Works like [`Memif::poll`], and returns [`Polled::Cancelled`] when `stop` is called. If `stop` was called before, it returns at
+    /// once.
     ///
     /// ```no_run
     /// use memif_pmd::{Memif, Polled, ctrl_c};

@@ -99,7 +99,7 @@ impl RxQueue {
         self.wait_on(None, timeout)
     }
 
-    /// Works like [`RxQueue::wait`], but returns as soon as `stop` is called, and at once if it already was.
+    /// Waits like [`RxQueue::wait`], and ends also when `stop` is called. If `stop` was called before, it returns at once.
     ///
     /// # Errors
     /// Those of [`RxQueue::wait`].

@@ -40,10 +40,11 @@ pub(super) fn claim(
 
 /// Sends claimed buffers as [`RawTx::publish`](super::RawTx::publish) says; returns how many.
 ///
-/// Descriptors that are not written yet are in `waiting`, which the queue keeps for its memory: those of a packet that is not whole,
-/// and all of a master, whose descriptors come in a pass of their own. The slave's cores have read these lines, so each store
-/// waits, and stores that follow one another without private ones in between leave the processor together: C programs
-/// send 50 instead of 44 Mpps on a Zen 4. A slave, which writes whole descriptors, is no faster with it.
+/// `waiting` holds what is not written to descriptors yet; the queue keeps it for its memory. A master must not write the
+/// descriptors of a packet before it has all of them: the length that it writes is in the place of the buffer's. It writes all
+/// descriptors in a second pass, as stores to shared lines leave the processor together if no private stores lie between
+/// them: on Zen 4 C programs send 49 instead of 44 Mpps. A slave is no faster with a second pass, so it writes the descriptors
+/// of each packet as soon as it has them.
 #[inline(always)]
 pub(super) fn publish<E: Sender>(
     end: &mut E,

@@ -49,7 +49,7 @@ impl RawRx<'_> {
 
     /// Moves the buffer of the held slot `index` to the next slot that [`RawTx::claim`] would give, and claims that slot; its
     /// buffer takes the place of the moved one. Returns the index of the claimed slot. Returns `None`, and does nothing, if the
-    /// slot is not held, if `tx` is full, and where [`RawRx::swap_with_tx`] would return false.
+    /// slot is not held, if `tx` is full, or if [`RawRx::swap_with_tx`] would return false.
     pub fn move_to(&mut self, index: u16, tx: &mut RawTx<'_>) -> Option<u16> {
         let held = self.position_of(index)?;
         let free = tx.claimed();
